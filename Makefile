@@ -39,13 +39,13 @@ format: .venv/ready
 proto: .venv-proto/ready  ## Generate the stubs from the contract
 	.venv-proto/bin/python -m grpc_tools.protoc -Isyllabus_client/wire=proto/syllabus/v1 \
 	  --python_out=. --pyi_out=. --grpc_python_out=. syllabus_client/wire/curriculum.proto
-	.venv-proto/bin/python -m grpc_tools.protoc -Isyllabus_service/store=proto/syllabus/journal/v1 \
-	  --python_out=. --pyi_out=. syllabus_service/store/journal.proto
+	.venv-proto/bin/python -m grpc_tools.protoc -Isyllabus_service=proto/syllabus/journal/v1 \
+	  --python_out=. --pyi_out=. syllabus_service/journal.proto
 
 proto-check: .venv/ready proto  ## The contract is well formed, breaks nobody, and the stubs are in sync with it
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against proto/released.binpb
-	git diff --exit-code -- syllabus_client/wire syllabus_service/store
+	git diff --exit-code -- '*_pb2.py' '*_pb2.pyi' '*_pb2_grpc.py'
 
 proto-release: .venv/ready  ## Freeze the contract: what proto-check compares against
 	$(BIN)/buf build -o proto/released.binpb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Self
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def select(self, rows: np.ndarray):
+    def select(self, rows: np.ndarray) -> Self:
         """The batch of the chosen rows (a bool mask or row numbers)."""
         chosen = {}
         for each in fields(self):  # type: ignore[arg-type]

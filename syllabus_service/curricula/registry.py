@@ -13,8 +13,33 @@ from syllabus_service.curricula.base import Curriculum
 
 ENTRY_POINT_GROUP = "syllabus.curricula"
 
+# Paths within this package, loaded when asked for.
 _BUILT_IN: dict[str, str] = {
-    "constant": "syllabus_service.curricula.uniform:Constant",
+    "constant": "constant:Constant",
+    "domain_randomization": "domain_randomization:DomainRandomization",
+    "batched_domain_randomization": "domain_randomization:BatchedDomainRandomization",
+    "synced_batched_domain_randomization": "domain_randomization:SyncedBatchedDomainRandomization",
+    "manual": "manual:Manual",
+    "sequential": "sequential:Sequential",
+    "expanding_box": "expanding_box:ExpandingBox",
+    "simulated_annealing": "simulated_annealing:SimulatedAnnealing",
+    "learning_progress": "learning_progress:LearningProgress",
+    "online_learning_progress": "online_learning_progress:OnlineLearningProgress",
+    "learnability": "learnability:Learnability",
+    "stratified_domain_randomization": "stratified:StratifiedDomainRandomization",
+    "stratified_learning_progress": "stratified:StratifiedLearningProgress",
+    "stratified_online_learning_progress": "stratified:StratifiedOnlineLearningProgress",
+    "stratified_learnability": "stratified:StratifiedLearnability",
+    "omni": "omni:OMNI",
+    "omni_learnability": "omni:OMNILearnability",
+    "prioritized_level_replay": "prioritized_level_replay:PrioritizedLevelReplay",
+    "robust_prioritized_level_replay": "robust_prioritized_level_replay:RobustPrioritizedLevelReplay",
+    "self_play": "self_play:SelfPlay",
+    "fictitious_self_play": "self_play:FictitiousSelfPlay",
+    "prioritized_fictitious_self_play": "self_play:PrioritizedFictitiousSelfPlay",
+    "dual": "dual:Dual",
+    "multi_agent_shared": "multi_agent:MultiAgentShared",
+    "multi_agent_independent": "multi_agent:MultiAgentIndependent",
 }
 
 
@@ -43,7 +68,7 @@ def resolve(name: str, *, allow_import: bool = True) -> type[Curriculum]:
         UnknownCurriculumError: there is none, or it is not a subclass of Curriculum.
     """
     if (path := _BUILT_IN.get(name)) is not None:
-        return _load(path)
+        return _load(f"{__package__}.{path}")
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return _checked(name, point.load())
     if allow_import and ":" in name:
