@@ -1,0 +1,79 @@
+"""The shared sampler draws exactly its distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from syllabus_service.curricula.categorical import Categorical
+
+WEIGHTS = hnp.arrays(
+    np.float64,
+    st.integers(1, 40),
+    elements=st.one_of(st.just(0.0), st.floats(5e-324, 1e300)),
+).filter(lambda weights: weights.any())
+
+
+class OneValue:
+    """A generator that answers with one chosen double: to try the ends of [0, 1)."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self, k: int) -> np.ndarray:
+        return np.full(k, self.value)
+
+
+@given(WEIGHTS)
+def test_probabilities_are_proportional_to_the_weights_and_sum_to_1(weights: np.ndarray) -> None:
+    probabilities = Categorical(weights).probabilities
+    assert probabilities.sum() == pytest.approx(1.0, abs=1e-12)
+    assert probabilities == pytest.approx(weights / weights.sum(), abs=1e-12)
+
+
+@given(WEIGHTS, st.sampled_from([0.0, 2.0**-53, 0.5, 1 - 2.0**-53]), st.integers(1, 3))
+def test_a_weight_of_0_is_never_drawn_even_at_the_ends_of_the_unit_interval(
+    weights: np.ndarray, u: float, k: int
+) -> None:
+    index, probability = Categorical(weights).draw(k, OneValue(u))
+    assert (weights[index] > 0).all()
+    assert (probability == Categorical(weights).probabilities[index]).all()
+
+
+@given(WEIGHTS, st.integers(0, 2**32), st.integers(1, 50))
+def test_one_draw_of_k_is_k_draws_of_one(weights: np.ndarray, seed: int, k: int) -> None:
+    at_once = Categorical(weights).draw(k, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    singly = [Categorical(weights).draw(1, rng) for _ in range(k)]
+    assert at_once[0].tolist() == [int(index[0]) for index, _ in singly]
+    assert at_once[1].tolist() == [float(probability[0]) for _, probability in singly]
+
+
+def test_draws_follow_the_probabilities() -> None:
+    weights = np.array([1.0, 0.0, 5.0, 2.0, 0.5])
+    categorical = Categorical(weights)
+    n = 200_000
+    counts = np.bincount(categorical.draw(n, np.random.default_rng(7))[0], minlength=5)
+    expected = categorical.probabilities * n
+    possible = expected > 0
+    chi_square = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
+    assert counts[1] == 0
+    assert chi_square < 16.27  # 3 degrees of freedom, p = 0.001
+
+
+def test_asking_for_nothing_gives_nothing() -> None:
+    index, probability = Categorical(np.ones(3)).draw(0, np.random.default_rng(0))
+    assert index.dtype == np.int64
+    assert len(index) == len(probability) == 0
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [[], [[1.0]], [0.0, 0.0], [1.0, -1e-9], [1.0, np.nan], [np.inf, 1.0], [1e308, 1e308]],
+)
+def test_weights_that_are_no_distribution_are_refused_by_name(weights: list[float]) -> None:
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match="weights"):
+        Categorical(weights)
