@@ -42,8 +42,11 @@ class Curriculum:
     requires_step_updates: bool = False
     """Whether environments must send step batches."""
 
-    state_fields: tuple[str, ...] = ()
-    """Names of the attributes that make up the state: arrays, plain values, or nested dicts and lists of them."""
+    state_fields: tuple[str, ...] | None = None
+    """Names of the attributes that make up the state: arrays, plain values, or nested dicts and lists of them.
+
+    ``()`` for a curriculum without state of its own. None: it cannot be saved, and recovers by replay of its journal alone.
+    """
 
     def __init__(self, task_space: TaskSpace, *, seed: int | None = None, random_start_tasks: int = 0) -> None:
         if random_start_tasks < 0:
@@ -152,15 +155,20 @@ class Curriculum:
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole state, random generator included: copies of arrays, plain values, nested dicts and lists."""
+        """The whole state, random generator included: copies of arrays, plain values, nested dicts and lists.
+
+        Raises NotImplementedError where ``state_fields`` is None.
+        """
+        if self.state_fields is None:
+            raise NotImplementedError(f"{type(self).__name__} names no state_fields, so it cannot be saved")
         state = {name: _copy(getattr(self, name)) for name in self.state_fields}
         return {"rng": self.rng.bit_generator.state, "num_episodes": self.num_episodes, "fields": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore exactly the state that ``state_dict`` gave. Raises ValueError for another algorithm's state."""
-        if set(state["fields"]) != set(self.state_fields):
+        if self.state_fields is None or set(state["fields"]) != set(self.state_fields):
             raise ValueError(
-                f"expected the state of {type(self).__name__}, with {sorted(self.state_fields)}, "
+                f"expected the state of {type(self).__name__}, with {sorted(self.state_fields or ())}, "
                 f"got {sorted(state['fields'])}"
             )
         self.rng.bit_generator.state = state["rng"]
