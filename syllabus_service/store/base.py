@@ -1,0 +1,127 @@
+"""What a store of journals and snapshots must do: the interface that every backend implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store is away: full, locked, unreadable or gone. Whether the last write took place is not known.
+
+    The same call may succeed later; before writing again, compare ``last_position``.
+    """
+
+
+class StoreInUseError(StoreError):
+    """Another process holds this store."""
+
+
+class StoreVersionError(StoreError):
+    """The stored data is of a version that this program does not know."""
+
+
+class CurriculumExistsError(StoreError):
+    """There is a curriculum of this name already."""
+
+
+class CurriculumMissingError(StoreError):
+    """There is no curriculum of this name."""
+
+
+class PositionConflictError(StoreError):
+    """The journal does not end where the writer believes: another writer has been here."""
+
+
+class CorruptJournalError(StoreError):
+    """A journal record is damaged or missing."""
+
+
+@dataclass(frozen=True)
+class StoredCurriculum:
+    """A curriculum as it was created."""
+
+    name: str
+    """Its name."""
+    incarnation: int
+    """Its identity, 1 to 2**64 - 1."""
+    spec: bytes
+    """What it was made from; opaque to the store."""
+
+
+class Store(ABC):
+    """Journals and snapshots of curricula. Records, snapshots and specs are opaque bytes.
+
+    The journal of a curriculum holds one record for each position 1, 2, 3 ...; a snapshot at position p stands for
+    the records up to p, so that these may be trimmed. Methods may be called from any thread. Each is durable when it
+    returns, as far as the store's durability setting says, and takes place wholly or not at all.
+
+    Every method may raise StoreUnavailableError. Those that take the name of a curriculum raise CurriculumMissingError
+    where there is none.
+    """
+
+    @abstractmethod
+    def create_curriculum(self, name: str, incarnation: int, spec: bytes) -> None:
+        """Store a new curriculum with an empty journal. Raises CurriculumExistsError where the name is taken."""
+
+    @abstractmethod
+    def delete_curriculum(self, name: str) -> None:
+        """Remove a curriculum with its journal and snapshots."""
+
+    @abstractmethod
+    def list_curricula(self) -> list[StoredCurriculum]:
+        """All curricula, ordered by name."""
+
+    @abstractmethod
+    def append(self, name: str, first_position: int, records: Sequence[bytes]) -> None:
+        """Add records to a journal in one durable write; the first gets ``first_position``. O(bytes).
+
+        Raises PositionConflictError, and writes nothing, unless ``first_position == last_position(name) + 1``: so of
+        two writers that believe to own a curriculum, one is told.
+        """
+
+    @abstractmethod
+    def last_position(self, name: str) -> int:
+        """Position of the last record ever appended, 0 where there was none. O(1)."""
+
+    @abstractmethod
+    def read(self, name: str, after: int) -> Iterator[tuple[int, bytes]]:
+        """The records behind position ``after``, in order, each with its position; in memory one at a time.
+
+        Raises CorruptJournalError at a record that is damaged or not there (trimmed, or lost).
+        """
+
+    @abstractmethod
+    def save_snapshot(self, name: str, position: int, state: bytes) -> None:
+        """Store the state after the record at ``position``; replaces a snapshot of the same position. O(bytes).
+
+        Appends may go on meanwhile. Raises PositionConflictError for a position that the journal has not reached.
+        """
+
+    @abstractmethod
+    def snapshots(self, name: str) -> Iterator[tuple[int, bytes]]:
+        """The snapshots, newest first, each with its position; damaged ones are logged and left out."""
+
+    @abstractmethod
+    def trim(self, name: str, up_to: int, keep_snapshots: int) -> None:
+        """Remove all but the newest ``keep_snapshots`` snapshots, and the records that no kept snapshot needs.
+
+        Records up to ``up_to`` are removed, but none behind the oldest kept snapshot; without a snapshot, none.
+        ``keep_snapshots`` is at least 1.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and locks. Calling it again does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
