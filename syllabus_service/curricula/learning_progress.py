@@ -1,0 +1,134 @@
+"""Learning progress: tasks whose success rate is changing fastest, whichever way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from syllabus_client.task_spaces import TaskSpace
+from syllabus_service.curricula.success_rates import SuccessRates
+
+_TINY = np.finfo(np.float64).tiny
+_EPSILON = np.finfo(np.float64).eps
+
+
+class LearningProgress(SuccessRates):
+    """Bidirectional learning progress over evaluations by the learner (Kanitscheider et al., arXiv 2106.14876,
+    section 3).
+
+    1. An evaluation gives a task's success rate r, and x: what was gained over its first one (see ``SuccessRates``).
+    2. Two moving averages follow x. On the first evaluation both are x; later, with α = ``ema_alpha``,
+       ``fast ← α x + (1-α) fast``, then ``slow ← α fast + (1-α) slow``.
+    3. Learning progress is ``|R(fast) - R(slow)|``, where R magnifies low success rates, with θ = ``p_theta``:
+       ``R(p) = p (1-θ) / (p + θ (1-2p))``.
+    4. Tasks take part that have learning progress, or that have ever succeeded, or that were never evaluated; if none
+       does, all do. The others get probability 0.
+    5. The learning progress of those is brought to mean 0 and deviation 1, and ``P ∝ 1 / (1 + exp(-z))``: a sigmoid
+       keeps one outlier from taking everything.
+
+    Before the first evaluation the distribution is uniform. With an update interval it learns from episodes, too;
+    then a task without an episode keeps its averages, which is what tells it from ``OnlineLearningProgress``.
+
+    Cost: an evaluation of n tasks O(n); the distribution O(N), at the draw after it. 64 bytes a task.
+
+    Args:
+        task_space: enumerable.
+        ema_alpha: α, in (0, 1].
+        p_theta: θ, in (0, 1).
+        normalize_success: whether x is what was gained over the first evaluation, or the rate itself.
+        update_interval, update_interval_steps, success_threshold: to learn from episodes; see ``SuccessRates``.
+        seed, random_start_tasks, max_age: see ``LazyDistribution``.
+
+    Example:
+        >>> from syllabus_client.task_spaces import DiscreteTaskSpace
+        >>> curriculum = LearningProgress(DiscreteTaskSpace(3), seed=1)
+        >>> for rates in ([0.0, 0.0, 0.5], [0.0, 0.4, 0.5]):
+        ...     curriculum.custom_update(success_rates=rates)
+        >>> curriculum.distribution().round(3).tolist()
+        [0.0, 0.731, 0.269]
+    """
+
+    state_fields = (*SuccessRates.state_fields, "fast", "slow", "true_rates")
+
+    fast: np.ndarray
+    """float64 (N,): the fast average of x."""
+    slow: np.ndarray
+    """float64 (N,): the slow average of x."""
+    true_rates: np.ndarray
+    """float64 (N,): the fast average of r."""
+
+    def __init__(
+        self,
+        task_space: TaskSpace,
+        *,
+        ema_alpha: float = 0.1,
+        p_theta: float = 0.1,
+        normalize_success: bool = True,
+        update_interval: int | None = None,
+        update_interval_steps: int | None = None,
+        success_threshold: float = 1.0,
+        seed: int | None = None,
+        random_start_tasks: int = 0,
+        max_age: int | None = None,
+    ) -> None:
+        super().__init__(
+            task_space,
+            seed=seed,
+            random_start_tasks=random_start_tasks,
+            max_age=max_age,
+            update_interval=update_interval,
+            update_interval_steps=update_interval_steps,
+            success_threshold=success_threshold,
+            normalize_success=normalize_success,
+        )
+        if not 0.0 < ema_alpha <= 1.0:
+            raise ValueError(f"ema_alpha: expected a number in (0, 1], got {ema_alpha}")
+        if not 0.0 < p_theta < 1.0:
+            raise ValueError(f"p_theta: expected a number in (0, 1), got {p_theta}")
+        self.ema_alpha = ema_alpha
+        self.p_theta = p_theta
+        self.fast = np.zeros(self.num_tasks)
+        self.slow = np.zeros(self.num_tasks)
+        self.true_rates = np.zeros(self.num_tasks)
+
+    def learning_progress(self) -> np.ndarray:
+        """float64 (N,): step 3; zeros before the first evaluation. O(N)."""
+        with np.errstate(under="ignore"):
+            return np.abs(self._reweighted(self.fast) - self._reweighted(self.slow))
+
+    def _learn(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
+        first = np.isnan(self.baseline[at])
+        super()._learn(at, rates)
+        gained = self._gained(at)
+        # Averages of 0 shrink for ever: below the normal range they would only be slow, and never 0.
+        with np.errstate(under="ignore"):
+            self.fast[at] = _flushed(np.where(first, gained, self._average(gained, self.fast[at])))
+            self.slow[at] = _flushed(np.where(first, gained, self._average(self.fast[at], self.slow[at])))
+            self.true_rates[at] = _flushed(np.where(first, rates, self._average(rates, self.true_rates[at])))
+
+    def _average(self, value: np.ndarray, average: np.ndarray) -> np.ndarray:
+        return value * self.ema_alpha + average * (1.0 - self.ema_alpha)
+
+    def _reweighted(self, rate: np.ndarray) -> np.ndarray:
+        return rate * (1.0 - self.p_theta) / (rate + self.p_theta * (1.0 - 2.0 * rate))
+
+    def _weights(self) -> np.ndarray:
+        progress = self.learning_progress()
+        taking_part = (progress > 0.0) | (self.true_rates > 0.0) | np.isnan(self.baseline)
+        if taking_part.all() or not taking_part.any():
+            return self._squashed(progress)
+        weights = np.zeros(self.num_tasks)
+        weights[taking_part] = self._squashed(progress[taking_part])
+        return weights
+
+    def _squashed(self, progress: np.ndarray) -> np.ndarray:
+        """Step 5, not normalised."""
+        with np.errstate(under="ignore", over="ignore"):  # exp(-z) is infinite for a task far below all others
+            deviation = progress.std()
+            # R is at most 1, with an error of some epsilons; differences as small as that carry no information.
+            score = (progress - progress.mean()) / (deviation if deviation > 4.0 * _EPSILON * progress.max() else 1.0)
+            return 1.0 / (1.0 + np.exp(-score))
+
+
+def _flushed(average: np.ndarray) -> np.ndarray:
+    average[average < _TINY] = 0.0
+    return average
