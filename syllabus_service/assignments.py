@@ -38,7 +38,7 @@ class AssignmentTable:
         return len(self._open) - self._num_free
 
     def open(self, tasks: np.ndarray, session: int, position: int) -> np.ndarray:
-        """Open an assignment for each of k encoded tasks that a session drew at ``position``; their ids, uint64 (k,)."""
+        """Open an assignment for each of k encoded tasks that a session drew at ``position``: ids, uint64 (k,)."""
         count = len(tasks)
         while self._num_free < count:
             self._grow()

@@ -279,7 +279,7 @@ def plain_numbers(value: Any) -> Any:
 
 
 def decode_metrics(message: pb.MetricsBatch, task_space: TaskSpace, limits: Limits | None = None) -> Metrics:
-    """Decode a metrics batch into columns. Raises InvalidFieldError. Without limits, numbers of rows are not checked."""
+    """Decode a metrics batch into columns. Raises InvalidFieldError. Without limits, any number of rows will do."""
     released = np.zeros(0, np.uint64)
     if message.HasField("released"):
         released = codec.column(message.released, "released", np.uint64)

@@ -260,17 +260,11 @@ class CurriculumHost:
         if ends and counted.any():  # an assignment ends once, even within one batch
             twice = np.zeros(len(ids), bool)
             twice[own] = ~self._assignments.first(slots[own])
-            counted &= ~twice
-        if not counted.all():
-            for row in np.flatnonzero(~counted).tolist():
-                foreign = bool(found[row]) and not own[row]
-                reply.rejections.add(
-                    part=part,
-                    row=row,
-                    reason=pb.REJECTION_REASON_FOREIGN_ASSIGNMENT
-                    if foreign
-                    else pb.REJECTION_REASON_ASSIGNMENT_NOT_OPEN,
-                )
+            counted = counted & ~twice
+        for row in np.flatnonzero(~counted).tolist():
+            foreign = found[row] and not own[row]
+            reason = pb.REJECTION_REASON_FOREIGN_ASSIGNMENT if foreign else pb.REJECTION_REASON_ASSIGNMENT_NOT_OPEN
+            reply.rejections.add(part=part, row=row, reason=reason)
         rows = np.flatnonzero(counted)
         tasks = self._assignments.tasks(safe) if reported.tasks is None else reported.tasks
         return rows, slots[rows], tasks
