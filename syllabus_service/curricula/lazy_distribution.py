@@ -15,7 +15,6 @@ from syllabus_service.curricula.categorical import Categorical
 EXACT_UP_TO = 100_000
 """Number of tasks up to which the default distribution is never old."""
 
-
 MAX_TASKS = 2**27
 """Most tasks that a curriculum keeps statistics of: at 64 bytes a task, 8 GiB."""
 

@@ -12,7 +12,7 @@ _MOST_LEARNABLE = 0.25
 
 
 class Learnability(SuccessRates):
-    """Sampling for learnability (Rutherford et al., arXiv 2408.15099, section 4) over evaluations by the learner.
+    """Sampling for learnability (Rutherford et al., arXiv 2408.15099) over evaluations by the learner.
 
     1. A task's learnability is ``x (1-x)``, where x is its latest success rate, or what that gained over its first one
        (see ``SuccessRates``). A task that was never evaluated counts as most learnable, with 1/4.

@@ -12,8 +12,7 @@ _EPSILON = np.finfo(np.float64).eps
 
 
 class LearningProgress(SuccessRates):
-    """Bidirectional learning progress over evaluations by the learner (Kanitscheider et al., arXiv 2106.14876,
-    section 3).
+    """Bidirectional learning progress over evaluations by the learner (Kanitscheider et al., arXiv 2106.14876).
 
     1. An evaluation gives a task's success rate r, and x: what was gained over its first one (see ``SuccessRates``).
     2. Two moving averages follow x. On the first evaluation both are x; later, with α = ``ema_alpha``,

@@ -1,0 +1,133 @@
+"""Which tasks are no longer interesting to an agent that does well at another one: OMNI's table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from syllabus_client.task_spaces import TaskNotInSpaceError, TaskSpace
+
+
+def load_interestingness(path: str | os.PathLike[str]) -> dict[str, dict[str, bool]]:
+    """Read a table from a JSON file, ``{task: {other task: whether it is still interesting}}``, for OMNI's parameter.
+
+    A curriculum's parameters hold the table and never a path, because parameters may come over the network: this is
+    for programs that make a curriculum, where the file is theirs.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no such table.
+    """
+    table = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
+        raise ValueError(f"{os.fspath(path)}: expected {{task: {{other task: true or false}}}}")
+    return table
+
+
+class Interestingness:
+    """A sparse table: for each task, the others that bore an agent that does well at it.
+
+    Args:
+        task_space: enumerable.
+        table: one of
+
+            - a mapping ``{task: {other task: bool}}``, true where the other is still interesting. What isn't listed is
+              interesting. A task is given decoded or by its name; where it is a string that is neither, as JSON text
+              (JSON objects have no keys but strings).
+            - bool (N, N): ``table[i][j]`` tells whether task j is interesting given task i, by index.
+            - None: all are interesting, always.
+
+    Raises:
+        ValueError: the table names a task that is not in the space, or isn't such; ``interestingness`` is named.
+    """
+
+    def __init__(self, task_space: TaskSpace, table: Mapping[Any, Any] | Any | None) -> None:
+        count = task_space.num_tasks or 0
+        if table is None:
+            table = {}
+        given, boring = (_listed(task_space, table) if isinstance(table, Mapping) else _dense(table, count)).T
+        keep = given != boring  # a task never bores because of itself
+        given, boring = given[keep], boring[keep]
+        order = np.argsort(given, kind="stable")
+        self._tasks, starts = np.unique(given[order], return_index=True)
+        self._bored_by = np.split(boring[order], starts[1:]) if len(self._tasks) > 0 else []
+
+    def boring(self, success_rates: np.ndarray) -> np.ndarray:
+        """bool (N,): the tasks that are boring at these success rates, float64 (N,).
+
+        From the best task to the worst (of equals, the one with the lower index first): a task that isn't boring yet
+        is interesting, and all that its row names and that haven't had their turn become boring.
+
+        O(N log N + E) for a table with E boring entries.
+        """
+        boring = np.zeros(len(success_rates), dtype=bool)
+        if len(self._tasks) == 0:
+            return boring
+        rank = np.empty(len(success_rates), dtype=np.int64)
+        rank[np.argsort(-success_rates, kind="stable")] = np.arange(len(success_rates))
+        for row in np.argsort(rank[self._tasks]):
+            task = self._tasks[row]
+            if not boring[task]:
+                others = self._bored_by[row]
+                boring[others[rank[others] > rank[task]]] = True
+        return boring
+
+
+def _dense(table: Any, count: int) -> np.ndarray:
+    matrix = np.asarray(table)
+    if matrix.shape != (count, count) or matrix.dtype != np.bool_:
+        raise ValueError(
+            f"interestingness: expected a mapping, or bool ({count}, {count}), got {matrix.dtype} {matrix.shape}"
+        )
+    return np.argwhere(~matrix)
+
+
+def _listed(task_space: TaskSpace, table: Mapping[Any, Any]) -> np.ndarray:
+    given: list[Any] = []
+    boring: list[Any] = []
+    for task, row in table.items():
+        if not isinstance(row, Mapping):
+            raise ValueError(f"interestingness: expected a mapping for task {task!r}, got {type(row).__name__}")
+        for other, interesting in row.items():
+            if not isinstance(interesting, (bool, np.bool_)):
+                raise ValueError(
+                    f"interestingness: expected true or false for {other!r} given {task!r}, got {interesting!r}"
+                )
+            if not interesting:
+                given.append(task)
+                boring.append(other)
+    return np.stack([_indices(task_space, given), _indices(task_space, boring)], axis=1)
+
+
+def _indices(task_space: TaskSpace, keys: Iterable[Any]) -> np.ndarray:
+    names = {name: index for index, name in enumerate(task_space.task_names or ())}
+    known: dict[Any, int] = {}
+    indices = []
+    for key in keys:
+        if key not in known:
+            known[key] = names[key] if key in names else _index(task_space, key)
+        indices.append(known[key])
+    return np.array(indices, dtype=np.int64)
+
+
+def _index(task_space: TaskSpace, key: Any) -> int:
+    for task in _readings(key):
+        try:
+            return int(task_space.to_index(task_space.encode_many([task]))[0])
+        except TaskNotInSpaceError:
+            continue
+    raise ValueError(f"interestingness: {key!r} is not a task of the space")
+
+
+def _readings(key: Any) -> Iterable[Any]:
+    yield key
+    if isinstance(key, str):
+        try:
+            yield json.loads(key)
+        except ValueError:
+            return
