@@ -35,8 +35,8 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def select(self, rows: np.ndarray) -> Self:
-        """The batch of the chosen rows (a bool mask or row numbers)."""
+    def select(self, rows: np.ndarray | slice) -> Self:
+        """The batch of the chosen rows (a bool mask, row numbers, or a slice)."""
         chosen = {}
         for each in fields(self):  # type: ignore[arg-type]
             value = getattr(self, each.name)
