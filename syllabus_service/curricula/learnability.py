@@ -25,7 +25,7 @@ class Learnability(SuccessRates):
     from
     episodes, too: then let ρ be less than 1, or a task that was left out is never tried again.
 
-    Cost: an evaluation of n tasks O(n); the distribution O(N), at the draw after it. 40 bytes a task.
+    Cost: an evaluation of n tasks O(n); the distribution O(N), at the draw after it. 44 bytes a task.
 
     Args:
         task_space: enumerable.
@@ -81,7 +81,7 @@ class Learnability(SuccessRates):
 
     def learnability(self) -> np.ndarray:
         """float64 (N,): step 1, in [0, 1/4]. O(N)."""
-        gained = self._gained(slice(None))
+        gained = self._gained(slice(None), self.rates())
         learnability = gained * (1.0 - gained)
         learnability[np.isnan(self.baseline)] = _MOST_LEARNABLE
         return learnability

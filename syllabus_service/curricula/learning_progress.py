@@ -27,7 +27,7 @@ class LearningProgress(SuccessRates):
     Before the first evaluation the distribution is uniform. With an update interval it learns from episodes, too;
     then a task without an episode keeps its averages, which is what tells it from ``OnlineLearningProgress``.
 
-    Cost: an evaluation of n tasks O(n); the distribution O(N), at the draw after it. 64 bytes a task.
+    Cost: an evaluation of n tasks O(n); the distribution O(N), at the draw after it. 68 bytes a task.
 
     Args:
         task_space: enumerable.
@@ -89,20 +89,23 @@ class LearningProgress(SuccessRates):
         self.slow = np.zeros(self.num_tasks)
         self.true_rates = np.zeros(self.num_tasks)
 
+    def averages(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """float64 (N,) each: ``fast``, ``slow`` and ``true_rates`` as they are now. Not to be changed."""
+        return self.fast, self.slow, self.true_rates
+
     def learning_progress(self) -> np.ndarray:
         """float64 (N,): step 3; zeros before the first evaluation. O(N)."""
-        with np.errstate(under="ignore"):
-            return np.abs(self._reweighted(self.fast) - self._reweighted(self.slow))
+        fast, slow, _ = self.averages()
+        return self._progress(fast, slow)
 
     def _learn(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
         first = np.isnan(self.baseline[at])
         super()._learn(at, rates)
-        gained = self._gained(at)
-        # Averages of 0 shrink for ever: below the normal range they would only be slow, and never 0.
+        gained = self._gained(at, rates)
         with np.errstate(under="ignore"):
-            self.fast[at] = _flushed(np.where(first, gained, self._average(gained, self.fast[at])))
-            self.slow[at] = _flushed(np.where(first, gained, self._average(self.fast[at], self.slow[at])))
-            self.true_rates[at] = _flushed(np.where(first, rates, self._average(rates, self.true_rates[at])))
+            self.fast[at] = flushed(np.where(first, gained, self._average(gained, self.fast[at])))
+            self.slow[at] = flushed(np.where(first, gained, self._average(self.fast[at], self.slow[at])))
+            self.true_rates[at] = flushed(np.where(first, rates, self._average(rates, self.true_rates[at])))
 
     def _average(self, value: np.ndarray, average: np.ndarray) -> np.ndarray:
         return value * self.ema_alpha + average * (1.0 - self.ema_alpha)
@@ -110,9 +113,14 @@ class LearningProgress(SuccessRates):
     def _reweighted(self, rate: np.ndarray) -> np.ndarray:
         return rate * (1.0 - self.p_theta) / (rate + self.p_theta * (1.0 - 2.0 * rate))
 
+    def _progress(self, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
+        with np.errstate(under="ignore"):
+            return np.abs(self._reweighted(fast) - self._reweighted(slow))
+
     def _weights(self) -> np.ndarray:
-        progress = self.learning_progress()
-        taking_part = (progress > 0.0) | (self.true_rates > 0.0) | np.isnan(self.baseline)
+        fast, slow, true_rates = self.averages()
+        progress = self._progress(fast, slow)
+        taking_part = (progress > 0.0) | (true_rates > 0.0) | np.isnan(self.baseline)
         if taking_part.all() or not taking_part.any():
             return self._squashed(progress)
         weights = np.zeros(self.num_tasks)
@@ -128,6 +136,7 @@ class LearningProgress(SuccessRates):
             return 1.0 / (1.0 + np.exp(-score))
 
 
-def _flushed(average: np.ndarray) -> np.ndarray:
+def flushed(average: np.ndarray) -> np.ndarray:
+    """The array itself, with 0 for subnormal numbers, which would be slow to compute with and never reach 0."""
     average[average < _TINY] = 0.0
     return average

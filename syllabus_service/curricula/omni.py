@@ -42,7 +42,7 @@ class InterestingOnly(SuccessRates):
 
     def boring(self) -> np.ndarray:
         """bool (N,): the tasks that are boring by now."""
-        return self.interestingness.boring(self.success_rates)
+        return self.interestingness.boring(self.rates())
 
     def _weights(self) -> np.ndarray:
         weights = super()._weights()

@@ -55,7 +55,7 @@ class BestOfStratum(SuccessRates):
 
     def _selection(self, score: np.ndarray) -> np.ndarray:
         """float64 (N,): s."""
-        metric = score if self.selection_metric == "score" else self.success_rates
+        metric = score if self.selection_metric == "score" else self.rates()
         if self.selection_metric == "learnability":
             metric = metric * (1.0 - metric)
         best = np.full(self.num_strata, -np.inf)
@@ -83,7 +83,7 @@ class StratifiedDomainRandomization(BestOfStratum):
     uniform stratum and then a uniform task within. Rates come as in ``SuccessRates``: pushed, or with an update
     interval from episodes.
 
-    Cost: O(N) for the distribution, after an evaluation. 40 bytes a task.
+    Cost: O(N) for the distribution, after an evaluation. 44 bytes a task.
 
     Args:
         task_space: a ``StratifiedDiscreteTaskSpace``.

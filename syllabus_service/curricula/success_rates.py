@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ class SuccessRates(LazyDistribution):
     A task's first rate r₀ is its baseline b = min(r₀, 0.75). With ``normalize_success`` later rates count as what was
     gained over it, x = max(r - b, 0) / (1 - b); without, x = r.
 
-    Cost: an episode O(1), an evaluation O(N) or, of n tasks, O(n). 24 bytes a task.
+    Cost: an episode O(1), an evaluation O(N) or, of n tasks, O(n). 28 bytes a task.
 
     Args:
         task_space: enumerable.
@@ -59,7 +60,7 @@ class SuccessRates(LazyDistribution):
     )
 
     success_rates: np.ndarray
-    """float64 (N,): each task's latest success rate, 0 before the first."""
+    """float64 (N,): each task's success rate at its latest evaluation, 0 before the first. See ``rates``."""
     baseline: np.ndarray
     """float64 (N,): each task's baseline, NaN before its first success rate."""
     batch_successes: np.ndarray
@@ -97,6 +98,7 @@ class SuccessRates(LazyDistribution):
         self.batch_episodes = np.zeros(self.num_tasks, dtype=np.int32)
         self.episodes_since_update = 0
         self.steps_since_update = 0
+        self._visited = array("i")  # indices of the tasks with episodes since the last update, some of them twice
         self._early: dict[int, int] = {}  # env id -> index of the task under way, whose success has been counted
 
     @property
@@ -112,9 +114,12 @@ class SuccessRates(LazyDistribution):
         self.success_rates[at] = rates
         self._changed()
 
-    def _gained(self, at: slice | np.ndarray) -> np.ndarray:
-        """The latest rates x, normalised if wanted: a new array. 0 for a task without one."""
-        rates = self.success_rates[at]
+    def rates(self) -> np.ndarray:
+        """float64 (N,): each task's latest success rate, 0 before the first. Not to be changed."""
+        return self.success_rates
+
+    def _gained(self, at: slice | np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """x for success rates of the tasks ``at``: a new array. 0 for a task without a baseline."""
         if not self.normalize_success:
             return rates.copy()
         baseline = self.baseline[at]
@@ -197,8 +202,7 @@ class SuccessRates(LazyDistribution):
             return
         index = self._index(task)
         if self._early.pop(_NO_ENVIRONMENT if env_id is None else int(env_id), None) != index:
-            self.batch_episodes[index] += 1
-            self.batch_successes[index] += progress >= self.success_threshold
+            self._count(index, progress >= self.success_threshold)
         self.episodes_since_update += 1
         self.steps_since_update += int(length)
         if self._interval_is_full():
@@ -219,8 +223,11 @@ class SuccessRates(LazyDistribution):
         start = 0
         while start < len(index):
             end = self._end_of_interval(batch.lengths, start)
-            np.add.at(self.batch_episodes, index[start:end], counts[start:end])
-            np.add.at(self.batch_successes, index[start:end], successes[start:end])
+            visited = index[start:end]
+            new = visited[self.batch_episodes[visited] == 0]
+            self._visited.frombytes(new.astype(np.int32).tobytes())
+            np.add.at(self.batch_episodes, visited, counts[start:end])
+            np.add.at(self.batch_successes, visited, successes[start:end])
             self.episodes_since_update += end - start
             self.steps_since_update += int(batch.lengths[start:end].sum())
             if self._interval_is_full():
@@ -233,6 +240,12 @@ class SuccessRates(LazyDistribution):
             return min(len(lengths), start + self.update_interval - self.episodes_since_update)
         left = (self.update_interval_steps or 0) - self.steps_since_update
         return min(len(lengths), start + int(np.cumsum(lengths[start:]).searchsorted(left, side="right")) + 1)
+
+    def _count(self, index: int, success: bool) -> None:
+        if self.batch_episodes[index] == 0:
+            self._visited.append(index)
+        self.batch_episodes[index] += 1
+        self.batch_successes[index] += success
 
     def _interval_is_full(self) -> bool:
         if self.update_interval is not None:
@@ -251,8 +264,7 @@ class SuccessRates(LazyDistribution):
         environment = _NO_ENVIRONMENT if env_id is None else int(env_id)
         index = self._index(task)
         if self._early.pop(environment, None) != index:
-            self.batch_episodes[index] += 1
-            self.batch_successes[index] += 1
+            self._count(index, True)
         self._early[environment] = index
         if len(self._early) > _MAX_EARLY_SUCCESSES:  # bounded: forget the oldest
             del self._early[next(iter(self._early))]
@@ -273,14 +285,21 @@ class SuccessRates(LazyDistribution):
         """Turn the episodes since the last update into an evaluation, and count from 0 again."""
         self.episodes_since_update = 0
         self.steps_since_update = 0
-        visited = np.flatnonzero(self.batch_episodes)
+        visited = np.unique(np.array(self._visited, dtype=np.int64))
+        visited = visited[self.batch_episodes[visited] > 0]
+        self._visited = array("i")
         if len(visited) > 0:
             self._learn_from_batch(visited)
-            self._forget_batch(visited)
+            self.batch_episodes[visited] = 0
+            self.batch_successes[visited] = 0
 
     def _learn_from_batch(self, visited: np.ndarray) -> None:
+        """Learn from the counters; ``visited`` are the indices of the tasks with an episode, ascending."""
         self._learn(visited, self.batch_successes[visited] / self.batch_episodes[visited])
 
-    def _forget_batch(self, visited: np.ndarray) -> None:
-        self.batch_episodes[visited] = 0
-        self.batch_successes[visited] = 0
+    # State
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``Curriculum``. O(N)."""
+        super().load_state_dict(state)
+        self._visited = array("i", np.flatnonzero(self.batch_episodes).astype(np.int32).tobytes())
