@@ -1,0 +1,307 @@
+"""LocalEngine: all curricula of one process, by name; creation, recovery, deletion."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Self, TypeVar
+
+import structlog
+
+from syllabus_client.wire import curriculum_pb2 as pb
+from syllabus_service.commands import Command, check_name
+from syllabus_service.curricula import Curriculum
+from syllabus_service.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+from syllabus_service.host import CurriculumHost
+from syllabus_service.limits import Limits
+from syllabus_service.recovery import recover
+from syllabus_service.runner import CurriculumRunner, Durable, RunnerSettings
+from syllabus_service.sessions import Reply
+from syllabus_service.specs import DEFAULT_LEASE_SECONDS, build_curriculum, lease_seconds
+from syllabus_service.store import (
+    CurriculumExistsError,
+    CurriculumMissingError,
+    Store,
+    StoredCurriculum,
+    StoreError,
+    StoreUnavailableError,
+)
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class LocalEngine:
+    """Serves curricula from this process, each in a thread of its own.
+
+    Used from one event loop: ``async with LocalEngine(store) as engine``. Entering recovers every stored curriculum;
+    leaving commits what is queued and takes last snapshots. The store stays open: it is the caller's.
+
+    Args:
+        store: where journals and snapshots go. None: nowhere; everything ends with the process.
+        limits: bounds for clients.
+        settings: bounds and times of each curriculum's thread.
+        clock: seconds, monotonic; only leases and the times between snapshots follow it.
+        allowed_curricula: algorithms of the form ``module:Class`` that a spec from the network may name.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        limits: Limits | None = None,
+        settings: RunnerSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        allowed_curricula: Collection[str] = (),
+    ) -> None:
+        self.limits = limits or Limits()
+        self._store = store
+        self._settings = settings or RunnerSettings()
+        self._clock = clock
+        self._allowed = frozenset(allowed_curricula)
+        self._runners: dict[str, CurriculumRunner] = {}
+        self._broken: dict[str, FailedPrecondition] = {}
+        self._changing = asyncio.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._work = ThreadPoolExecutor(2, "engine")
+        self._snapshot_writer = ThreadPoolExecutor(1, "snapshots")
+        self._stopped = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Recover what is stored. A curriculum that cannot be recovered is logged and refused; the others are served.
+
+        Raises StoreUnavailableError where the store cannot be read at all.
+        """
+        if self._store is None:
+            return
+        for stored in await self._in_thread(self._store.list_curricula):
+            try:
+                spec = pb.CurriculumSpec.FromString(stored.spec)
+                runner_parts = await self._in_thread(self._recover_stored, self._store, stored, spec)
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - logged, and told to whoever asks for it
+                _log.exception("recovery_failed", curriculum=stored.name)
+                self._broken[stored.name] = FailedPrecondition(
+                    f"curriculum {stored.name} could not be recovered: {error}"
+                )
+            else:
+                self._runners[stored.name] = self._run(stored.name, stored.incarnation, spec, *runner_parts)
+
+    async def stop(self) -> None:
+        """Commit what is queued, take last snapshots, end all threads. Calling it again does nothing."""
+        if self._stopped:
+            return
+        self._stopped = True
+        runners = list(self._runners.values())
+        for runner in runners:
+            runner.refuse(Unavailable("the service is stopping"))
+        await asyncio.gather(*(self._in_thread(runner.stop) for runner in runners))
+        await asyncio.sleep(0)  # their last answers are on their way through the loop
+        self._work.shutdown()
+        self._snapshot_writer.shutdown()
+
+    # Curricula
+
+    def get(self, name: str) -> CurriculumRunner:
+        """The curriculum of this name. Raises NotFound, or FailedPrecondition for one that could not be recovered."""
+        runner = self._runners.get(name)
+        if runner is not None:
+            return runner
+        if (broken := self._broken.get(name)) is not None:
+            raise broken
+        check_name(name, "curriculum")
+        raise NotFound(f"curriculum: there is none named {name!r}", field="curriculum")
+
+    def list(self) -> list[CurriculumRunner]:
+        """All curricula that are served, ordered by name."""
+        return [self._runners[name] for name in sorted(self._runners)]
+
+    async def create(
+        self, name: str, spec: pb.CurriculumSpec, *, allow_existing: bool = False, trusted: bool = False
+    ) -> CurriculumRunner:
+        """Create a curriculum.
+
+        Args:
+            name: its name.
+            spec: what it is made from.
+            allow_existing: whether a curriculum of this name with an equal spec is an answer, too.
+            trusted: whether the spec is the operator's own, so that it may name any ``module:Class``.
+
+        Raises:
+            InvalidArgument, AlreadyExists, ResourceExhausted, Unavailable: as the contract says.
+        """
+        check_name(name, "name")
+        async with self._changing:
+            existing = self._existing(name, spec, allow_existing)
+            if existing is not None:
+                return existing
+            curriculum = await self._in_thread(
+                lambda: build_curriculum(spec, may_import=lambda algorithm: trusted or algorithm in self._allowed)
+            )
+            lease = lease_seconds(spec)
+            incarnation = secrets.randbelow(2**64 - 1) + 1
+            if self._store is None:
+                return self._host(name, incarnation, spec, curriculum, lease)
+            with _refusals():
+                await self._in_thread(
+                    self._store.create_curriculum, name, incarnation, spec.SerializeToString(deterministic=True)
+                )
+            make_host = self._host_maker(spec)
+            host = CurriculumHost(curriculum, limits=self.limits, lease_seconds=lease)
+            durable = self._durable(self._store, name, make_host)
+            return self._register(self._run(name, incarnation, spec, host, durable))
+
+    def host(
+        self, name: str, curriculum: Curriculum, *, lease_seconds: float = DEFAULT_LEASE_SECONDS
+    ) -> CurriculumRunner:
+        """Serve a curriculum object of the caller's. It is not stored, and ends with the engine.
+
+        Raises AlreadyExists where the name is taken, TypeError for a task space that the wire does not carry.
+        """
+        check_name(name, "name")
+        if name in self._runners or name in self._broken:
+            raise AlreadyExists(f"name: there is a curriculum named {name!r}", field="name")
+        kind = type(curriculum)
+        spec = pb.CurriculumSpec(
+            algorithm=f"{kind.__module__}:{kind.__qualname__}", task_space=curriculum.task_space.to_proto()
+        )
+        spec.lease.FromNanoseconds(round(lease_seconds * 1e9))
+        return self._host(name, secrets.randbelow(2**64 - 1) + 1, spec, curriculum, lease_seconds)
+
+    async def delete(self, name: str) -> None:
+        """Delete a curriculum and all that is stored of it. Raises NotFound, Unavailable."""
+        async with self._changing:
+            if name not in self._broken:
+                runner = self.get(name)
+                runner.refuse(NotFound(f"curriculum: {name!r} was deleted", field="curriculum"))
+                await self._in_thread(lambda: runner.stop(keep=False))
+                del self._runners[name]
+            if self._store is not None:
+                try:
+                    with _refusals():
+                        await self._in_thread(self._store.delete_curriculum, name)
+                except NotFound:
+                    pass  # hosted for an object: never stored
+                except Unavailable:
+                    self._broken[name] = FailedPrecondition(f"curriculum {name} is half deleted: delete it again")
+                    raise
+            self._broken.pop(name, None)
+
+    # Commands and readings, by name
+
+    async def submit(self, name: str, command: Command) -> Reply:
+        """See ``CurriculumRunner.submit``."""
+        return await self.get(name).submit(command)
+
+    async def read(self, name: str, read: Callable[[CurriculumHost], T]) -> T:
+        """See ``CurriculumRunner.read``."""
+        return await self.get(name).read(read)
+
+    # Availability
+
+    @property
+    def available(self) -> bool:
+        """Whether every curriculum that is served can be made durable now."""
+        return not any(isinstance(runner.refusal, Unavailable) for runner in self._runners.values())
+
+    def on_available_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` in the loop whenever ``available`` may have changed."""
+        self._listeners.append(listener)
+
+    def _available_changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    # Making
+
+    def _existing(self, name: str, spec: pb.CurriculumSpec, allow_existing: bool) -> CurriculumRunner | None:
+        if (broken := self._broken.get(name)) is not None:
+            raise broken
+        existing = self._runners.get(name)
+        if existing is not None:
+            if allow_existing and existing.spec == spec:
+                return existing
+            other = ", of another spec" if existing.spec != spec else ""
+            raise AlreadyExists(f"name: there is a curriculum named {name!r}{other}", field="name")
+        if len(self._runners) >= self.limits.max_curricula:
+            raise ResourceExhausted(f"name: there are {self.limits.max_curricula} curricula, and no more are allowed")
+        return None
+
+    def _host(
+        self, name: str, incarnation: int, spec: pb.CurriculumSpec, curriculum: Curriculum, lease: float
+    ) -> CurriculumRunner:
+        host = CurriculumHost(curriculum, limits=self.limits, lease_seconds=lease)
+        return self._register(self._run(name, incarnation, spec, host, None))
+
+    def _run(
+        self, name: str, incarnation: int, spec: pb.CurriculumSpec, host: CurriculumHost, durable: Durable | None
+    ) -> CurriculumRunner:
+        return CurriculumRunner(
+            name,
+            incarnation,
+            spec,
+            host,
+            durable=durable,
+            settings=self._settings,
+            clock=self._clock,
+            on_available_change=self._available_changed,
+        )
+
+    def _register(self, runner: CurriculumRunner) -> CurriculumRunner:
+        self._runners[runner.name] = runner
+        _log.info("curriculum_created", curriculum=runner.name, algorithm=runner.spec.algorithm)
+        return runner
+
+    def _host_maker(self, spec: pb.CurriculumSpec) -> Callable[[], CurriculumHost]:
+        """Makes the host as it was when the curriculum was created. What is stored was admitted then."""
+        return lambda: CurriculumHost(
+            build_curriculum(spec, may_import=lambda algorithm: True),
+            limits=self.limits,
+            lease_seconds=lease_seconds(spec),
+        )
+
+    def _durable(self, store: Store, name: str, make_host: Callable[[], CurriculumHost]) -> Durable:
+        return Durable(store, lambda: recover(store, name, make_host), self._snapshot_writer)
+
+    def _recover_stored(
+        self, store: Store, stored: StoredCurriculum, spec: pb.CurriculumSpec
+    ) -> tuple[CurriculumHost, Durable]:
+        make_host = self._host_maker(spec)
+        return recover(store, stored.name, make_host), self._durable(store, stored.name, make_host)
+
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._work, call, *args)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the store says, as a refusal of the request."""
+    try:
+        yield
+    except StoreUnavailableError as error:
+        raise Unavailable(f"nothing can be made durable now: {error}") from error
+    except CurriculumExistsError as error:
+        raise AlreadyExists(f"name: there is a curriculum named {str(error)!r}", field="name") from error
+    except CurriculumMissingError as error:
+        raise NotFound(f"curriculum: there is none named {str(error)!r}", field="curriculum") from error
+    except StoreError as error:
+        raise FailedPrecondition(str(error)) from error

@@ -1,0 +1,206 @@
+"""Server: an engine on the network; health, reflection, limits, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from syllabus_service.addresses import Address, AddressError, clear_socket_path
+from syllabus_service.engine import LocalEngine
+from syllabus_service.errors import Unavailable
+from syllabus_service.rpc import SERVICE, service_handler
+from syllabus_service.servicer import CurriculumServicer
+
+_log = structlog.get_logger(__name__)
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Where the server's certificate and key are, both PEM."""
+
+    certificate: Path
+    """The certificate, followed by its chain."""
+    key: Path
+    """Its private key."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How connections are held."""
+
+    grace_seconds: float = 10.0
+    """How long a stop waits for what is under way."""
+    max_concurrent_rpcs: int = 32_768
+    """Most RPCs at a time, streams included; further ones are RESOURCE_EXHAUSTED."""
+    keepalive_seconds: float = 30.0
+    """A connection that is silent for this long is asked whether it is there,"""
+    keepalive_timeout_seconds: float = 10.0
+    """and closed after this long without an answer."""
+    min_client_ping_seconds: float = 5.0
+    """Clients that ask more often than this are disconnected."""
+
+
+class Server:
+    """Serves an engine with gRPC: ``async with Server(engine, listen=["127.0.0.1:0"]) as server``.
+
+    It installs no signal handlers and starts no process; it runs in the event loop that enters it. Leaving it drains:
+    health becomes NOT_SERVING, new RPCs are refused, streams end with UNAVAILABLE once what they had queued is
+    answered, and after ``grace_seconds`` whatever is left is cut. The engine stays: stop it afterwards.
+
+    Health (``grpc.health.v1``): the service's own name is NOT_SERVING while a curriculum cannot be made durable: that
+    is readiness. The empty name, liveness, stays SERVING until the drain, for a restart would not help.
+
+    Args:
+        engine: the curricula, started.
+        listen: addresses: ``HOST:PORT`` (port 0 takes a free one), ``[IPV6]:PORT`` or ``unix:PATH``. A Unix socket is
+            for its owner only (0600); the file of a server that died is replaced.
+        tls: certificate and key for the TCP addresses.
+        insecure: whether to listen beyond loopback without TLS.
+        settings: how connections are held.
+
+    Attributes:
+        addresses: where it listens, with the ports that were taken.
+
+    Raises:
+        AddressError: on entering: an address is malformed, is taken, or is open to the network without TLS.
+    """
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        *,
+        listen: Sequence[str] = ("127.0.0.1:0",),
+        tls: TlsFiles | None = None,
+        insecure: bool = False,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        self.addresses: list[str] = []
+        self._engine = engine
+        self._listen = tuple(listen)
+        self._tls = tls
+        self._insecure = insecure
+        self._settings = settings or ServerSettings()
+        self._servicer = CurriculumServicer(engine)
+        self._health = health.aio.HealthServicer()
+        self._sockets: list[tuple[Path, int]] = []
+        self._server: grpc.aio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen and serve."""
+        addresses = [Address.parse(text) for text in self._listen]
+        for address in addresses:
+            if not (address.is_private or self._tls or self._insecure):
+                raise AddressError(
+                    f"{address}: will not listen beyond this machine without TLS; give a certificate, or say insecure"
+                )
+        credentials = None if self._tls is None else _credentials(self._tls)
+        server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs)
+        server.add_generic_rpc_handlers([service_handler(self._servicer)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        try:
+            for address in addresses:
+                self.addresses.append(str(self._bind(server, address, credentials)))
+            await server.start()
+        except BaseException:
+            await server.stop(None)
+            self._remove_sockets()
+            raise
+        self._server = server
+        await self._health.set("", _SERVING)
+        await self._set_health()
+        self._engine.on_available_change(self._availability_changed)
+        _log.info("listening", addresses=self.addresses, tls=self._tls is not None)
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Drain and stop listening; see the class. Calling it again does nothing."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        grace = self._settings.grace_seconds if grace_seconds is None else grace_seconds
+        _log.info("draining", grace_seconds=grace)
+        await self._health.enter_graceful_shutdown()
+        self._servicer.drain(Unavailable("the service is stopping"))
+        await server.stop(grace)
+        self._remove_sockets()
+        for task in self._tasks:
+            task.cancel()
+        _log.info("stopped")
+
+    def _bind(self, server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
+        try:
+            if address.path:
+                return self._bind_unix(server, address)
+            if credentials is not None:
+                port = server.add_secure_port(str(address), credentials)
+            else:
+                port = server.add_insecure_port(str(address))
+        except RuntimeError as error:
+            raise AddressError(f"{address}: cannot listen there; is the port taken?") from error
+        if port == 0:
+            raise AddressError(f"{address}: cannot listen there; is the port taken?")
+        return Address(host=address.host, port=port)
+
+    def _bind_unix(self, server: grpc.aio.Server, address: Address) -> Address:
+        path = Path(address.path)
+        clear_socket_path(path)
+        mask = os.umask(0o177)  # the file is there, with these rights, as soon as gRPC has bound it
+        try:
+            server.add_insecure_port(str(address))
+        finally:
+            os.umask(mask)
+        self._sockets.append((path, path.stat().st_ino))
+        return address
+
+    def _remove_sockets(self) -> None:
+        for path, inode in self._sockets:
+            if path.exists() and path.stat().st_ino == inode:
+                path.unlink()
+        self._sockets.clear()
+
+    def _options(self) -> list[tuple[str, int]]:
+        settings, bound = self._settings, self._engine.limits.max_message_bytes
+        return [
+            ("grpc.max_receive_message_length", bound),
+            ("grpc.max_send_message_length", bound),
+            ("grpc.so_reuseport", 0),  # or a second server would share the port in silence
+            ("grpc.keepalive_time_ms", round(settings.keepalive_seconds * 1000)),
+            ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", round(settings.min_client_ping_seconds * 1000)),
+        ]
+
+    def _availability_changed(self) -> None:
+        task = asyncio.ensure_future(self._set_health())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _set_health(self) -> None:
+        await self._health.set(SERVICE.full_name, _SERVING if self._engine.available else _NOT_SERVING)
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    try:
+        return grpc.ssl_server_credentials([(tls.key.read_bytes(), tls.certificate.read_bytes())])
+    except OSError as error:
+        raise AddressError(f"cannot read the TLS files: {error}") from error
