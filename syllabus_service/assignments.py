@@ -8,14 +8,16 @@ import numpy as np
 
 _SLOT_BITS = 32
 _SLOT_MASK = np.uint64((1 << _SLOT_BITS) - 1)
+_GENERATIONS = np.uint32((1 << 30) - 1)  # ids stay below 2**62, as the contract says
 
 
 class AssignmentTable:
     """Open assignments: opened in blocks, looked up and closed in columns; O(rows), whatever the number that is open.
 
     An assignment lives in a slot that is used again after it has ended. Its id holds the slot and how often the slot
-    was used (its generation), so that an id is never handed out twice and a late report is recognised as late. Memory:
-    about 55 bytes a slot; as many slots as were ever open at the same time, rounded up to a power of two.
+    was used (its generation), so that a late report is recognised as late: an id comes again only after its slot was
+    used 2**30 times. Memory: about 55 bytes a slot; as many slots as were ever open at the same time, rounded up to a
+    power of two.
 
     Args:
         encoded_shape: shape of one encoded task.
@@ -44,7 +46,7 @@ class AssignmentTable:
             self._grow()
         slots = self._free[self._num_free - count : self._num_free][::-1].copy()
         self._num_free -= count
-        self._generation[slots] += np.uint32(1)
+        self._generation[slots] = self._generation[slots] % _GENERATIONS + np.uint32(1)
         self._open[slots] = True
         self._session[slots] = session
         self._position[slots] = position
