@@ -81,6 +81,15 @@ class LazyDistribution(Curriculum):
         return self._fresh
 
     def _draw(self, k: int) -> Draw:
+        left = self.max_age - self.drawn_since_build
+        if self._outdated and self._built is not None and 0 < left < k:  # the distribution reaches its age on the way
+            parts = [self._draw_at_once(left), self._draw_at_once(k - left)]
+            index, probability = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        else:
+            index, probability = self._draw_at_once(k)
+        return Draw(self.task_space.from_index(index), probability)
+
+    def _draw_at_once(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         categorical = self._current()
         if k > 0 and categorical is not self._built:
             self._built, self._fresh = categorical, None
@@ -88,8 +97,7 @@ class LazyDistribution(Curriculum):
             self.drawn_since_build = 0
         if self.max_age > 0:
             self.drawn_since_build += k
-        index, probability = categorical.draw(k, self.rng)
-        return Draw(self.task_space.from_index(index), probability)
+        return categorical.draw(k, self.rng)
 
     def _distribution(self) -> np.ndarray:
         return self._current().probabilities

@@ -96,7 +96,8 @@ class LearningProgress(SuccessRates):
     def learning_progress(self) -> np.ndarray:
         """float64 (N,): step 3; zeros before the first evaluation. O(N)."""
         fast, slow, _ = self.averages()
-        return self._progress(fast, slow)
+        with np.errstate(under="ignore"):
+            return np.abs(self._reweighted(fast) - self._reweighted(slow))
 
     def _learn(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
         first = np.isnan(self.baseline[at])
@@ -113,27 +114,25 @@ class LearningProgress(SuccessRates):
     def _reweighted(self, rate: np.ndarray) -> np.ndarray:
         return rate * (1.0 - self.p_theta) / (rate + self.p_theta * (1.0 - 2.0 * rate))
 
-    def _progress(self, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
-        with np.errstate(under="ignore"):
-            return np.abs(self._reweighted(fast) - self._reweighted(slow))
-
     def _weights(self) -> np.ndarray:
         fast, slow, true_rates = self.averages()
-        progress = self._progress(fast, slow)
-        taking_part = (progress > 0.0) | (true_rates > 0.0) | np.isnan(self.baseline)
-        if taking_part.all() or not taking_part.any():
-            return self._squashed(progress)
-        weights = np.zeros(self.num_tasks)
-        weights[taking_part] = self._squashed(progress[taking_part])
-        return weights
+        with np.errstate(under="ignore", over="ignore"):  # over: exp(-z) of a task far below all others
+            high, low = self._reweighted(fast), self._reweighted(slow)
+            progress = np.abs(high - low)
+            noise = 8.0 * _EPSILON * max(high.max(), low.max())
+            taking_part = (progress > 0.0) | (true_rates > 0.0) | np.isnan(self.baseline)
+            if taking_part.all() or not taking_part.any():
+                return _squashed(progress, noise)
+            weights = np.zeros(self.num_tasks)
+            weights[taking_part] = _squashed(progress[taking_part], noise)
+            return weights
 
-    def _squashed(self, progress: np.ndarray) -> np.ndarray:
-        """Step 5, not normalised."""
-        with np.errstate(under="ignore", over="ignore"):  # exp(-z) is infinite for a task far below all others
-            deviation = progress.std()
-            # R is at most 1, with an error of some epsilons; differences as small as that carry no information.
-            score = (progress - progress.mean()) / (deviation if deviation > 4.0 * _EPSILON * progress.max() else 1.0)
-            return 1.0 / (1.0 + np.exp(-score))
+
+def _squashed(progress: np.ndarray, noise: float) -> np.ndarray:
+    """Step 5, not normalised. A deviation not larger than ``noise`` is that of rounding: it tells no tasks apart."""
+    deviation = progress.std()
+    score = (progress - progress.mean()) / (deviation if deviation > noise else 1.0)
+    return 1.0 / (1.0 + np.exp(-score))
 
 
 def flushed(average: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -15,6 +15,8 @@ WEIGHTS = hnp.arrays(
     st.integers(1, 40),
     elements=st.one_of(st.just(0.0), st.floats(5e-324, 1e300)),
 ).filter(lambda weights: weights.any())
+
+quick = settings(deadline=None, derandomize=True)
 
 
 class OneValue:
@@ -27,6 +29,7 @@ class OneValue:
         return np.full(k, self.value)
 
 
+@quick
 @given(WEIGHTS)
 def test_probabilities_are_proportional_to_the_weights_and_sum_to_1(weights: np.ndarray) -> None:
     probabilities = Categorical(weights).probabilities
@@ -34,6 +37,7 @@ def test_probabilities_are_proportional_to_the_weights_and_sum_to_1(weights: np.
     assert probabilities == pytest.approx(weights / weights.sum(), abs=1e-12)
 
 
+@quick
 @given(WEIGHTS, st.sampled_from([0.0, 2.0**-53, 0.5, 1 - 2.0**-53]), st.integers(1, 3))
 def test_a_weight_of_0_is_never_drawn_even_at_the_ends_of_the_unit_interval(
     weights: np.ndarray, u: float, k: int
@@ -43,6 +47,7 @@ def test_a_weight_of_0_is_never_drawn_even_at_the_ends_of_the_unit_interval(
     assert (probability == Categorical(weights).probabilities[index]).all()
 
 
+@quick
 @given(WEIGHTS, st.integers(0, 2**32), st.integers(1, 50))
 def test_one_draw_of_k_is_k_draws_of_one(weights: np.ndarray, seed: int, k: int) -> None:
     at_once = Categorical(weights).draw(k, np.random.default_rng(seed))
