@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from syllabus_client.wire import curriculum_pb2 as pb
+from syllabus_client.wire.metadata import APPLIED
 from syllabus_service.errors import FailedPrecondition, InvalidArgument, RequestError
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +34,8 @@ def service_handler(servicer: object) -> grpc.GenericRpcHandler:
 
     A method takes a message (or an asynchronous iterator of messages) and returns one (or is an asynchronous
     generator). It refuses a request by raising RequestError: the caller gets its status, with a
-    ``google.rpc.BadRequest`` detail where a field is named. Bytes that are no message are INVALID_ARGUMENT.
+    ``google.rpc.BadRequest`` detail where a field is named, and the trailing metadata ``APPLIED`` where the curriculum
+    itself refused it, so that its sequence is used up. Bytes that are no message are INVALID_ARGUMENT.
 
     Any other exception is a bug of the service. The log gets its traceback and a reference; the caller gets
     FAILED_PRECONDITION with the reference, rather than INTERNAL or UNKNOWN, which gRPC libraries answer for broken
@@ -131,4 +133,5 @@ async def _abort(context: grpc.aio.ServicerContext, refusal: RequestError) -> An
         detail.Pack(BadRequest(field_violations=[violation]))
         status.details.append(detail)
     rich = rpc_status.to_status(status)
-    await context.abort(rich.code, rich.details, rich.trailing_metadata)
+    applied = ((APPLIED, "1"),) if refusal.applied else ()
+    await context.abort(rich.code, rich.details, (*rich.trailing_metadata, *applied))
