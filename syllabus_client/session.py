@@ -432,6 +432,11 @@ class SessionMachine:
         """The counters."""
         return self._statistics.snapshot()
 
+    @property
+    def has_notices(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._notices)
+
     def take_notices(self) -> list[str]:
         """What a person should be told; each kind of notice once."""
         notices, self._notices = self._notices, []

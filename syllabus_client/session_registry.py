@@ -1,0 +1,75 @@
+"""The open sessions of this process: shared, counted, ended when the process ends, and not inherited by its forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+from multiprocessing import util
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_registries: weakref.WeakSet[SessionRegistry] = weakref.WeakSet()
+
+
+class SessionRegistry(Generic[T]):
+    """Hands out one session per key, until each who asked has let go of it.
+
+    Args:
+        end_all: ends sessions that are open when the process ends. A process of ``multiprocessing`` skips ``atexit``,
+            so this is a finalizer of ``multiprocessing.util``, which every kind of process runs.
+    """
+
+    def __init__(self, end_all: Callable[[list[T]], None]) -> None:
+        self._end_all = end_all
+        self._inherited: list[object] = []
+        self._begin()
+        _registries.add(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[Hashable, tuple[T, int]] = {}
+        self._finalizer_pid = 0
+
+    def open(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The session of a key, made where there is none; each call is matched by one ``let_go``."""
+        with self._lock:
+            if self._finalizer_pid != os.getpid():
+                self._finalizer_pid = os.getpid()
+                util.Finalize(None, self._at_exit, exitpriority=100)
+            session, count = self._sessions.get(key) or (make(), 0)
+            self._sessions[key] = (session, count + 1)
+            return session
+
+    def let_go(self, session: T) -> bool:
+        """Whether nobody else holds the session: then it is not handed out again, and the caller ends it."""
+        with self._lock:
+            for key, (each, count) in self._sessions.items():
+                if each is session:
+                    if count > 1:
+                        self._sessions[key] = (each, count - 1)
+                        return False
+                    del self._sessions[key]
+                    return True
+            return False
+
+    def _at_exit(self) -> None:
+        with self._lock:
+            sessions = [session for session, _ in self._sessions.values()]
+            self._sessions.clear()
+        self._end_all(sessions)
+
+    def after_fork(self) -> None:
+        """Begin anew in a child. The parent's sessions are kept alive: their channels are its own."""
+        self._inherited.append(self._sessions)
+        self._begin()
+
+
+def _after_fork() -> None:
+    for registry in _registries:
+        registry.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
