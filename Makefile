@@ -1,38 +1,57 @@
 # Every target builds what it needs; nothing has to be installed by hand but Python 3.11, git and make.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-PIP_FLAGS := --quiet --disable-pip-version-check
+PIP_FLAGS := -qq --disable-pip-version-check --no-input
+# make image: the builder, the image that it starts from (Debian with Python 3.11, venv and pip), and its other flags.
+BUILDER ?= $(shell command -v buildah || command -v docker)
+BASE ?= python:3.11.13-slim-bookworm
+IMAGE ?= syllabus-service
+IMAGE_FLAGS ?=
+# make demo: for example DEMO_FLAGS='--seconds 20 --seed 2'.
+DEMO_FLAGS ?=
+LISTEN ?= 127.0.0.1:50051
 
-.PHONY: demo test test-ray lint format proto proto-check serve bench image clean
+.PHONY: help demo test test-ray lint format proto proto-check proto-release serve bench soak image clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .venv/ready: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install $(PIP_FLAGS) -e '.[dev]'
-	touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install $(PIP_FLAGS) -e '.[dev]'
+	@touch $@
 
 .venv-ray/ready: pyproject.toml
-	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/pip install $(PIP_FLAGS) -e '.[dev,ray]'
-	touch $@
+	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/pip install $(PIP_FLAGS) -e '.[dev,ray]'
+	@touch $@
 
 .venv-proto/ready: pyproject.toml
-	test -x .venv-proto/bin/python || $(PYTHON) -m venv .venv-proto
-	.venv-proto/bin/pip install $(PIP_FLAGS) grpcio-tools==1.75.1
-	touch $@
+	@test -x .venv-proto/bin/python || $(PYTHON) -m venv .venv-proto
+	@.venv-proto/bin/pip install $(PIP_FLAGS) grpcio-tools==1.75.1
+	@touch $@
 
-demo: .venv/ready  ## Train on a task family with the embedded service, and compare two curricula
-	$(BIN)/python -m examples.demo
+demo: .venv/ready  ## Train on a family of tasks with the embedded service, and compare two curricula (2.5 minutes)
+	@$(BIN)/python -m examples.demo $(DEMO_FLAGS)
 
-test: .venv/ready  ## The whole suite; Ray in its own environment and network namespace
-	$(BIN)/python -m pytest
+test: .venv/ready  ## The whole suite but Ray's tests
+	$(BIN)/python -m pytest -m 'not ray'
 
-lint: .venv/ready proto-check  ## Style, types, import rules, contract
+test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network namespace of their own
+	@.ci/with-loopback-only true; status=$$?; \
+	if [ $$status -eq 77 ]; then \
+	  echo "test-ray: skipped: no network namespace can be made here, and Ray must not listen outside of one"; \
+	elif [ $$status -ne 0 ]; then exit $$status; \
+	else .ci/with-loopback-only .venv-ray/bin/python -m pytest -m ray tests/ray; fi
+
+lint: .venv/ready proto-check  ## Style, types, import rules, the contract, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile
 
-format: .venv/ready
+format: .venv/ready  ## Bring the sources into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -50,8 +69,18 @@ proto-check: .venv/ready proto  ## The contract is well formed, breaks nobody, a
 proto-release: .venv/ready  ## Freeze the contract: what proto-check compares against
 	$(BIN)/buf build -o proto/released.binpb
 
-serve: .venv/ready  ## A service on loopback
-	$(BIN)/syllabus-service serve --listen 127.0.0.1:50051
+serve: .venv/ready  ## A service on loopback, or on LISTEN=
+	@$(BIN)/syllabus-service serve --listen $(LISTEN)
 
-clean:
-	rm -rf .venv .venv-ray .venv-proto build dist *.egg-info
+bench: .venv/ready  ## The benchmarks of benchmarks/
+	$(BIN)/python -m benchmarks
+
+soak: .venv/ready  ## Faults for a long time: kills, cut connections, replaced workers
+	$(BIN)/python -m tests.soak
+
+image:  ## The container image, by buildah or docker; BASE=, IMAGE= and IMAGE_FLAGS= change it
+	@test -n "$(BUILDER)" || { echo "image: needs buildah or docker; see docs/operations.md"; exit 1; }
+	$(BUILDER) build $(if $(findstring buildah,$(BUILDER)),--format docker) --build-arg BASE=$(BASE) --tag $(IMAGE) $(IMAGE_FLAGS) .
+
+clean:  ## Remove what was built
+	rm -rf .venv .venv-ray .venv-proto build dist *.egg-info demo-output
