@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,8 @@ class Interestingness:
         if table is None:
             table = {}
         given, boring = (_listed(task_space, table) if isinstance(table, Mapping) else _dense(table, count)).T
-        keep = given != boring  # a task never bores because of itself
-        given, boring = given[keep], boring[keep]
-        order = np.argsort(given, kind="stable")
-        self._tasks, starts = np.unique(given[order], return_index=True)
-        self._bored_by = np.split(boring[order], starts[1:]) if len(self._tasks) > 0 else []
+        others = given != boring  # a task never bores because of itself
+        self._given, self._boring = given[others], boring[others]
 
     def boring(self, success_rates: np.ndarray) -> np.ndarray:
         """bool (N,): the tasks that are boring at these success rates, float64 (N,).
@@ -66,15 +63,17 @@ class Interestingness:
         O(N log N + E) for a table with E boring entries.
         """
         boring = np.zeros(len(success_rates), dtype=bool)
-        if len(self._tasks) == 0:
-            return boring
         rank = np.empty(len(success_rates), dtype=np.int64)
         rank[np.argsort(-success_rates, kind="stable")] = np.arange(len(success_rates))
-        for row in np.argsort(rank[self._tasks]):
-            task = self._tasks[row]
-            if not boring[task]:
-                others = self._bored_by[row]
-                boring[others[rank[others] > rank[task]]] = True
+        later = np.flatnonzero(rank[self._boring] > rank[self._given])
+        later = later[np.argsort(rank[self._given[later]], kind="stable")]
+        given, others = self._given[later], self._boring[later]
+        ends = np.append(np.flatnonzero(given[1:] != given[:-1]) + 1, len(given))
+        start = 0
+        for end in ends.tolist():  # one row of the table, the best task's first
+            if end > start and not boring[given[start]]:
+                boring[others[start:end]] = True
+            start = end
         return boring
 
 
@@ -88,7 +87,6 @@ def _dense(table: Any, count: int) -> np.ndarray:
 
 
 def _listed(task_space: TaskSpace, table: Mapping[Any, Any]) -> np.ndarray:
-    given: list[Any] = []
     boring: list[Any] = []
     for task, row in table.items():
         if not isinstance(row, Mapping):
@@ -99,35 +97,32 @@ def _listed(task_space: TaskSpace, table: Mapping[Any, Any]) -> np.ndarray:
                     f"interestingness: expected true or false for {other!r} given {task!r}, got {interesting!r}"
                 )
             if not interesting:
-                given.append(task)
-                boring.append(other)
-    return np.stack([_indices(task_space, given), _indices(task_space, boring)], axis=1)
+                boring += (task, other)
+    return _indices(task_space, boring).reshape(-1, 2)
 
 
-def _indices(task_space: TaskSpace, keys: Iterable[Any]) -> np.ndarray:
-    names = {name: index for index, name in enumerate(task_space.task_names or ())}
+def _indices(task_space: TaskSpace, keys: list[Any]) -> np.ndarray:
+    """int64 (n,): the index of the task behind each key. O(n), and O(N) for strings."""
+    if len(keys) == 0:
+        return np.zeros(0, dtype=np.int64)
     known: dict[Any, int] = {}
-    indices = []
-    for key in keys:
-        if key not in known:
-            known[key] = names[key] if key in names else _index(task_space, key)
-        indices.append(known[key])
-    return np.array(indices, dtype=np.int64)
+    if any(isinstance(key, str) for key in keys):
+        every = task_space.decode_many(task_space.from_index(np.arange(task_space.num_tasks or 0)))
+        known = {task: index for index, task in enumerate(every) if isinstance(task, str)}
+        known |= {name: index for index, name in enumerate(task_space.task_names or ())}
+    others = list(dict.fromkeys(key for key in keys if key not in known))
+    try:
+        encoded = task_space.encode_many([_read(key) for key in others])
+    except TaskNotInSpaceError as error:
+        raise ValueError(f"interestingness: {error}") from error
+    known |= zip(others, task_space.to_index(encoded).tolist(), strict=True)
+    return np.array([known[key] for key in keys], dtype=np.int64)
 
 
-def _index(task_space: TaskSpace, key: Any) -> int:
-    for task in _readings(key):
-        try:
-            return int(task_space.to_index(task_space.encode_many([task]))[0])
-        except TaskNotInSpaceError:
-            continue
-    raise ValueError(f"interestingness: {key!r} is not a task of the space")
-
-
-def _readings(key: Any) -> Iterable[Any]:
-    yield key
+def _read(key: Any) -> Any:
     if isinstance(key, str):
         try:
-            yield json.loads(key)
+            return json.loads(key)
         except ValueError:
-            return
+            return key  # the space will say that it holds no such task
+    return key

@@ -88,6 +88,8 @@ class Learnability(SuccessRates):
 
     def _weights(self) -> np.ndarray:
         weights = self.learnability()
+        if np.isnan(self.baseline).all():
+            return weights
         if self.sampling == "topk" and weights.any():
             weights = _largest(weights, self.topk)
         total = weights.sum()
