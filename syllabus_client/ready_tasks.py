@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 TRAIN = 1  #: purpose of a task that the learner trains on (the wire's PURPOSE_TRAIN)
 EVALUATE = 2  #: purpose of a task that is run only to score it (the wire's PURPOSE_EVALUATE)
+
+_WINDOW = 256  # tasks that are turned into rows together
+
+
+class ReadyTask(NamedTuple):
+    """One task."""
+
+    id: int
+    """Assignment id."""
+    encoded: Any
+    """Encoded task: an int, a float, or an array."""
+    decoded: Any
+    """Decoded task; the encoded one where nobody said how to decode."""
+    probability: float | None
+    """None or NaN where not known."""
+    purpose: int
+    """TRAIN or EVALUATE."""
+    position: int
+    """Commands applied when it was drawn."""
+    arrived: float
+    """When it arrived, in seconds of the caller's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +70,17 @@ class TaskColumns:
 
 
 class ReadyTasks:
-    """A queue of tasks; taking k of them costs O(k), and a view where they arrived together."""
+    """A queue of tasks; taking k of them costs O(k), and a view where they arrived together.
+
+    Tasks that are taken one by one are decoded and turned into rows many at a time: that costs a fraction.
+    """
 
     def __init__(self) -> None:
+        self.decode: Callable[[np.ndarray], list[Any]] | None = None
         self._chunks: deque[TaskColumns] = deque()
         self._start = 0
         self._count = 0
+        self._window: list[ReadyTask] = []  # the first rows of the first chunk, last first
 
     def __len__(self) -> int:
         return self._count
@@ -64,6 +93,7 @@ class ReadyTasks:
 
     def take(self, k: int) -> TaskColumns:
         """Remove the first k, of at least k, tasks; k is at least 1."""
+        self._window.clear()
         parts = []
         missing = k
         while missing:
@@ -78,8 +108,39 @@ class ReadyTasks:
         self._count -= k
         return parts[0] if len(parts) == 1 else _concatenate(parts)
 
+    def take_one(self) -> ReadyTask:
+        """Remove the first of at least one task."""
+        chunk = self._chunks[0]
+        if not self._window:
+            self._window = self._rows(chunk.rows(self._start, self._start + _WINDOW))
+        task = self._window.pop()
+        self._start += 1
+        self._count -= 1
+        if self._start == len(chunk):
+            self._chunks.popleft()
+            self._start = 0
+        return task
+
+    def _rows(self, tasks: TaskColumns) -> list[ReadyTask]:
+        encoded = tasks.encoded.tolist() if tasks.encoded.ndim == 1 else list(tasks.encoded)
+        probabilities: Iterable[float | None] = itertools.repeat(None)
+        if tasks.probabilities is not None:
+            probabilities = tasks.probabilities.tolist()
+        rows = zip(
+            tasks.ids.tolist(),
+            encoded,
+            encoded if self.decode is None else self.decode(tasks.encoded),
+            probabilities,
+            tasks.purposes.tolist(),
+            tasks.positions.tolist(),
+            tasks.arrived.tolist(),
+            strict=False,
+        )
+        return [ReadyTask(*row) for row in rows][::-1]
+
     def clear(self) -> None:
         """Drop all."""
+        self._window.clear()
         self._chunks.clear()
         self._start = self._count = 0
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from syllabus_client import validation
 from syllabus_client.prefetch import Prefetch
-from syllabus_client.ready_tasks import TRAIN, ReadyTasks, TaskColumns
+from syllabus_client.ready_tasks import TRAIN, ReadyTask, ReadyTasks, TaskColumns
 from syllabus_client.reports import PendingReports
 from syllabus_client.session_statistics import Recorder, SessionStatistics
 from syllabus_client.settings import SessionSettings
@@ -289,25 +289,36 @@ class SessionMachine:
         if len(self._ready) < k:
             return None
         tasks = self._ready.take(k)
+        self._taken(k, float(now * k - tasks.arrived.sum()), now - float(tasks.arrived[0]), now, waited)
+        return tasks
+
+    def take_one(self, now: float, waited: float | None = None) -> ReadyTask | None:
+        """The next task, or None; otherwise as ``take``."""
+        if not len(self._ready):
+            return None
+        task = self._ready.take_one()
+        age = now - task.arrived
+        self._taken(1, age, age, now, waited)
+        return task
+
+    def _taken(self, k: int, ages: float, oldest: float, now: float, waited: float | None) -> None:
         self._held += k
         self._prefetch.used(k, now)
-        arrived = tasks.arrived
-        oldest = now - float(arrived[0])
-        self._statistics.used(k, oldest if k == 1 else float(now * k - arrived.sum()), oldest)
+        self._statistics.used(k, ages, oldest)
         if waited is not None:
             self._statistics.waited(waited)
         if self._demand_since is None:
             self._demand_since = now
         self._lower_due(now if self._runs_short(now) else now + self.settings.max_latency)
-        return tasks
 
     def repeated(self, k: int) -> None:
         """Tasks were given again because the service is away."""
         self._statistics.add("tasks_repeated", k)
 
-    def set_task_format(self, dtype: Any, shape: tuple[int, ...]) -> None:
-        """Tell dtype and shape of an encoded task; otherwise those of the first one reported hold."""
+    def set_task_format(self, dtype: Any, shape: tuple[int, ...], decode: Callable[[np.ndarray], list[Any]]) -> None:
+        """Tell dtype and shape of an encoded task, otherwise those of the first one reported, and how to decode."""
         self._pending.set_task_format(dtype, shape)
+        self._ready.decode = decode
 
     def report_episode(
         self,

@@ -10,9 +10,9 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
@@ -25,7 +25,7 @@ from syllabus_client.errors import (
     from_status,
     status_of,
 )
-from syllabus_client.ready_tasks import EVALUATE, TRAIN, TaskColumns
+from syllabus_client.ready_tasks import EVALUATE, TRAIN, ReadyTask, ReadyTasks, TaskColumns
 from syllabus_client.session import Connection, SessionMachine
 from syllabus_client.session_registry import SessionRegistry
 from syllabus_client.session_statistics import SessionStatistics
@@ -39,6 +39,7 @@ __all__ = ["EVALUATE", "TRAIN", "Assignment", "Assignments", "Session", "open_se
 
 _log = logging.getLogger(__name__)
 _clock = time.monotonic
+_Tasks = TypeVar("_Tasks", ReadyTask, TaskColumns)
 _JOIN_TIMEOUT = 2.0  # seconds for threads to end once their stream is cancelled
 
 
@@ -118,8 +119,7 @@ class Session:
         self._channel: grpc.Channel | None = None
         self._described: pb.Curriculum | None = None
         self._space: TaskSpace | None = None
-        self._encodes_ints = True
-        self._last: TaskColumns | None = None
+        self._last: ReadyTask | TaskColumns | None = None
         self._problem: CurriculumServiceError | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name=f"syllabus-session-{target.curriculum}", daemon=True)
@@ -172,69 +172,77 @@ class Session:
             ServiceUnavailableError: at once, when the service is away and ``on_unavailable`` is ``"raise"``.
             CurriculumServiceError: at once, when the service refuses this session (token, name of the curriculum).
         """
-        tasks = self._take(1)
-        space = self._space
-        if space is None:  # tasks come after the description
-            raise self._unavailable("did not describe its curriculum", self.settings.timeout)
-        encoded: Any = tasks.encoded[0]
-        return Assignment(
-            id=int(tasks.ids[0]),
-            encoded=int(encoded) if self._encodes_ints else encoded,
-            task=space.decode(encoded),
-            purpose=int(tasks.purposes[0]),
-            probability=None if tasks.probabilities is None else float(tasks.probabilities[0]),
-            position=int(tasks.positions[0]),
-        )
+        self._check_process()
+        with self._lock:
+            machine = self._machine
+            task = None
+            if not self._tickets and machine.num_pending < self.settings.max_pending_rows:
+                task = machine.take_one(_clock())
+            if task is None:
+                task = self._wait_for_tasks(1, machine.take_one, self._repeat_one)
+            else:
+                self._poke()
+            self._last = task
+        return Assignment(task.id, task.encoded, task.decoded, task.purpose, task.probability, task.position)
 
     def next_tasks(self, k: int) -> Assignments:
         """The next k tasks, in columns: all of them, or an error as ``next_task`` raises. Callers take turns."""
         if k < 1:
             raise ValueError(f"k: expected at least 1 task, got {k}")
-        tasks = self._take(k)
-        return Assignments(tasks.ids, tasks.encoded, tasks.purposes, tasks.probabilities, tasks.positions)
-
-    def _take(self, k: int) -> TaskColumns:
         self._check_process()
         with self._lock:
             machine = self._machine
-            tasks = None
-            if not self._tickets and machine.num_pending < self.settings.max_pending_rows:
-                tasks = machine.take(k, _clock())
-            if tasks is None:
-                tasks = self._wait_for_tasks(k)
-            else:
-                self._poke()
+            tasks = self._wait_for_tasks(k, lambda now, waited: machine.take(k, now, waited), _repeat_many)
             self._last = tasks
-            return tasks
+        return Assignments(tasks.ids, tasks.encoded, tasks.purposes, tasks.probabilities, tasks.positions)
 
-    def _wait_for_tasks(self, k: int) -> TaskColumns:
+    def _wait_for_tasks(
+        self,
+        k: int,
+        take: Callable[[float, float | None], _Tasks | None],
+        repeat: Callable[[ReadyTask | TaskColumns, int], _Tasks],
+    ) -> _Tasks:
         """Take turns with the others who wait, until k tasks are there. Holds the lock."""
         machine, settings = self._machine, self.settings
         started = _clock()
+        waited: float | None = None
         ticket = object()
         self._tickets.append(ticket)
         machine.waiting += k
-        self._sender.notify_all()
         try:
             while True:
                 self._raise_if_ended()
                 now = _clock()
                 if self._tickets[0] is ticket and machine.num_pending < settings.max_pending_rows:
-                    tasks = machine.take(k, now, now - started)
+                    tasks = take(now, waited)
                     if tasks is not None:
+                        self._poke()
                         return tasks
                     if self._is_away and settings.on_unavailable == "repeat_last" and self._last is not None:
                         machine.repeated(k)
-                        return _again(self._last, k)
+                        return repeat(self._last, k)
                 if self._is_away and settings.on_unavailable == "raise":
                     raise self._unavailable("is away, and no task is left", 0.0)
                 if now >= started + settings.timeout:
                     raise self._no_task(k)
+                if waited is None:
+                    self._sender.notify_all()
                 self._changed.wait(started + settings.timeout - now)
+                waited = _clock() - started
         finally:
             self._tickets.remove(ticket)
             machine.waiting -= k
-            self._changed.notify_all()
+            if self._tickets:
+                self._changed.notify_all()
+
+    def _repeat_one(self, last: ReadyTask | TaskColumns, k: int) -> ReadyTask:
+        """The last task, without an assignment."""
+        if isinstance(last, ReadyTask):
+            return last._replace(id=0)
+        tasks = ReadyTasks()
+        tasks.decode = None if self._space is None else self._space.decode_many
+        tasks.put(_repeat_many(last, k))
+        return tasks.take_one()
 
     @property
     def _is_away(self) -> bool:
@@ -287,10 +295,16 @@ class Session:
 
         Raises BufferFullError where twice ``settings.max_pending_rows`` wait to be sent.
         """
-        with self._reporting() as machine:
+        self._check_process()
+        machine = self._machine
+        with self._lock:
+            self._check_room()
             machine.report_episode(
                 _clock(), assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns
             )
+            self._poke()
+        if machine.has_notices:
+            self._warn()
 
     def report_episodes(
         self,
@@ -376,19 +390,28 @@ class Session:
     def _reporting(self) -> Iterator[SessionMachine]:
         self._check_process()
         with self._lock:
-            machine = self._machine
-            if machine.num_pending >= 2 * self.settings.max_pending_rows:
-                raise BufferFullError(
-                    f"{machine.num_pending} reports wait to be sent to {self.target.address}, at most "
-                    f"{2 * self.settings.max_pending_rows} may: this one was refused",
-                    target=self.target.address,
-                    code="RESOURCE_EXHAUSTED",
-                )
-            yield machine
+            self._check_room()
+            yield self._machine
             self._poke()
-            notices = machine.take_notices() if machine.has_notices else ()
+        if self._machine.has_notices:
+            self._warn()
+
+    def _check_room(self) -> None:
+        pending, bound = self._machine.num_pending, 2 * self.settings.max_pending_rows
+        if pending >= bound:
+            raise BufferFullError(
+                f"{pending} reports wait to be sent to {self.target.address}, and at most {bound} may: this one was "
+                "refused",
+                target=self.target.address,
+                code="RESOURCE_EXHAUSTED",
+            )
+
+    def _warn(self) -> None:
+        """Tell the caller of a report what is the matter with it."""
+        with self._lock:
+            notices = self._machine.take_notices()
         for notice in notices:
-            warnings.warn(f"curriculum {self.target.curriculum!r}: {notice}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"curriculum {self.target.curriculum!r}: {notice}", RuntimeWarning, stacklevel=3)
 
     # Delivery
 
@@ -522,8 +545,7 @@ class Session:
                 target=self.target.address,
             )
             return
-        self._machine.set_task_format(space.encoded_dtype, space.encoded_shape)
-        self._encodes_ints = space.encoded_shape == () and space.encoded_dtype.kind in "iu"
+        self._machine.set_task_format(space.encoded_dtype, space.encoded_shape, space.decode_many)
         self._space, self._described = space, curriculum
 
     def _wait_for_messages(self, stream: _Stream) -> list[pb.StreamMetricsRequest]:
@@ -625,16 +647,22 @@ def _end_at_exit(sessions: list[Session]) -> None:
 _registry: SessionRegistry[Session] = SessionRegistry(_end_at_exit)
 
 
-def _again(last: TaskColumns, k: int) -> TaskColumns:
+def _repeat_many(last: ReadyTask | TaskColumns, k: int) -> TaskColumns:
     """The last task, k times, without assignments."""
-    row = last.rows(len(last) - 1, len(last))
+    if isinstance(last, ReadyTask):
+        encoded, probability, purpose = last.encoded, last.probability, last.purpose
+        position, arrived = last.position, last.arrived
+    else:
+        encoded, purpose, position = last.encoded[-1], last.purposes[-1], last.positions[-1]
+        probability = None if last.probabilities is None else last.probabilities[-1]
+        arrived = last.arrived[-1]
     return TaskColumns(
         np.zeros(k, np.uint64),
-        np.repeat(row.encoded, k, axis=0),
-        None if row.probabilities is None else np.repeat(row.probabilities, k),
-        np.repeat(row.purposes, k),
-        np.repeat(row.positions, k),
-        np.repeat(row.arrived, k),
+        np.repeat(np.asarray(encoded)[np.newaxis], k, axis=0),
+        None if probability is None else np.full(k, probability),
+        np.full(k, purpose, np.uint8),
+        np.full(k, position, np.uint64),
+        np.full(k, arrived),
     )
 
 
