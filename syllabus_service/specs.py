@@ -35,7 +35,10 @@ def build_curriculum(spec: pb.CurriculumSpec, *, may_import: Callable[[str], boo
         task_space = TaskSpace.from_proto(spec.task_space, "spec.task_space")
     except InvalidFieldError as error:
         raise InvalidArgument(str(error), field=error.field) from error
-    params = plain_numbers(MessageToDict(spec.params))
+    try:
+        params = plain_numbers(MessageToDict(spec.params))
+    except ValueError as error:  # JSON says no infinity
+        raise InvalidArgument("spec.params: expected finite numbers", field="spec.params") from error
     try:
         return create(spec.algorithm, task_space, params, spec.seed, allow_import=may_import(spec.algorithm))
     except UnknownCurriculumError as error:

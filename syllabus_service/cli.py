@@ -1,0 +1,173 @@
+"""syllabus-service: the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import structlog
+
+from syllabus_service.addresses import AddressError
+from syllabus_service.config import ConfigError, ConfiguredCurriculum, load_config
+from syllabus_service.engine import LocalEngine
+from syllabus_service.errors import RequestError
+from syllabus_service.limits import Limits
+from syllabus_service.logs import LogFormat, configure_logs
+from syllabus_service.server import Server, ServerSettings, TlsFiles
+from syllabus_service.store import Durability, SqliteStore, Store, StoreError
+
+_log = structlog.get_logger(__name__)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("syllabus-service"), prog_name="syllabus-service")
+def main() -> None:
+    """Schedules curricula for reinforcement learning, over gRPC."""
+
+
+@main.command()
+@click.option(
+    "--listen",
+    multiple=True,
+    default=("127.0.0.1:50051",),
+    show_default=True,
+    metavar="ADDRESS",
+    help="HOST:PORT, [IPV6]:PORT or unix:PATH; may be given several times.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where curricula are kept; made where it does not exist. Without it, everything ends with the process.",
+)
+@click.option(
+    "--durability",
+    type=click.Choice([each.value for each in Durability]),
+    default=Durability.FSYNC.value,
+    show_default=True,
+    help="What an acknowledgement waits for. fsync: the disk; nothing acknowledged is ever lost. os: the operating "
+    "system; a power cut may lose the last seconds. none: nothing; a power cut may damage the data. A killed process "
+    "loses nothing with any of them.",
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="curricula.yaml: curricula to create where they do not exist.",
+)
+@click.option(
+    "--allow-curriculum",
+    multiple=True,
+    metavar="MODULE:CLASS",
+    help="A curriculum class that CreateCurriculum may name; --config may name any. May be given several times.",
+)
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without TLS.")
+@click.option("--tls-cert", type=click.Path(dir_okay=False, path_type=Path), help="Server certificate and chain, PEM.")
+@click.option("--tls-key", type=click.Path(dir_okay=False, path_type=Path), help="Its private key, PEM.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0.0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a stop waits for RPCs under way.",
+)
+@click.option(
+    "--max-message-mib",
+    type=click.IntRange(1, 1024),
+    default=Limits().max_message_bytes >> 20,
+    show_default=True,
+    help="Largest message in either direction, in MiB.",
+)
+@click.option("--log-format", type=click.Choice(["json", "console"]), default="console", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def serve(
+    listen: tuple[str, ...],
+    data_dir: Path | None,
+    durability: str,
+    config: Path | None,
+    allow_curriculum: tuple[str, ...],
+    insecure: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    grace: float,
+    max_message_mib: int,
+    log_format: LogFormat,
+    log_level: str,
+) -> None:
+    """Serve curricula until SIGTERM or SIGINT.
+
+    A stop drains: health becomes NOT_SERVING, streams end with UNAVAILABLE once what they had sent is answered, what is
+    queued is committed, a last snapshot is taken, and the exit code is 0. A second signal stops at once.
+
+    Beyond loopback and Unix sockets it listens only with --tls-cert and --tls-key, or with --insecure.
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together")
+    configure_logs(log_format, log_level)
+    tls = TlsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
+    with _one_line_errors():
+        configured = load_config(config) if config is not None else []
+        with contextlib.ExitStack() as stack:
+            store: Store | None = None
+            if data_dir is not None:
+                store = stack.enter_context(SqliteStore(data_dir, Durability(durability)))
+            else:
+                _log.warning("nothing_is_kept", reason="no --data-dir: everything ends with this process")
+            limits = replace(Limits(), max_message_bytes=max_message_mib << 20)
+            asyncio.run(
+                _serve(
+                    LocalEngine(store, limits=limits, allowed_curricula=allow_curriculum),
+                    configured,
+                    listen=listen,
+                    tls=tls,
+                    insecure=insecure,
+                    settings=ServerSettings(grace_seconds=grace),
+                )
+            )
+
+
+async def _serve(
+    engine: LocalEngine,
+    configured: list[ConfiguredCurriculum],
+    *,
+    listen: tuple[str, ...],
+    tls: TlsFiles | None,
+    insecure: bool,
+    settings: ServerSettings,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        _log.info("signal", signal=signal.Signals(number).name)
+        stop.set()
+        for each in (signal.SIGTERM, signal.SIGINT):  # the next one ends the process
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    async with engine:
+        for each in configured:
+            try:
+                await engine.create(each.name, each.spec, allow_existing=True, trusted=True)
+            except RequestError as error:
+                raise ConfigError(f"{each.place}: curricula.{each.name}: {error}") from error
+        async with Server(engine, listen=listen, tls=tls, insecure=insecure, settings=settings):
+            await stop.wait()
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What an operator can mend, as one line and exit code 1."""
+    try:
+        yield
+    except (AddressError, ConfigError, StoreError) as error:
+        raise click.ClickException(str(error)) from error
