@@ -1,0 +1,1 @@
+"""Programs that show the service at work: the demo on one machine, and the cluster form."""
