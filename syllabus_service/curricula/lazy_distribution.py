@@ -26,21 +26,22 @@ class LazyDistribution(Curriculum):
     However many updates come between two draws, the weights are computed once.
 
     Where draws and updates alternate, that O(N) is spent on every batch. ``max_age`` bounds it: a distribution that
-    has been built is drawn from ``max_age`` times, in tasks, before a change is followed. With N / 16 that costs as
-    much a task at a million tasks as at a thousand. What is drawn from is what ``distribution`` tells, old or not.
+    has been built is drawn from until that many tasks have been drawn or evaluated. With N / 4 a task costs no more
+    at a million tasks than at a thousand, and an evaluation of all of them is still followed at the next draw. What is
+    drawn from is what ``distribution`` tells, old or not.
 
     Args:
         task_space: enumerable.
         seed: see ``Curriculum``.
         random_start_tasks: see ``Curriculum``.
-        max_age: how many tasks may be drawn from a distribution before the changes since it was built are taken in, at
-            least 0. None: 0 up to 100,000 tasks, N / 16 beyond.
+        max_age: how many tasks may be drawn or evaluated, at least 0, before a distribution is built anew to follow
+            the changes since it was built. None: 0 up to 100,000 tasks, N / 4 beyond.
     """
 
-    state_fields: tuple[str, ...] = ("drawn_since_build", "outdated_weights")
+    state_fields: tuple[str, ...] = ("age", "outdated_weights")
 
-    drawn_since_build: int
-    """Number of tasks drawn from the distribution since it was built; 0 where max_age is 0."""
+    age: int
+    """Number of tasks drawn or evaluated since the distribution was built; 0 where max_age is 0."""
 
     def __init__(
         self,
@@ -54,11 +55,11 @@ class LazyDistribution(Curriculum):
         if self.num_tasks > MAX_TASKS:
             raise ValueError(f"task_space: expected at most {MAX_TASKS} tasks, got {self.num_tasks}")
         if max_age is None:
-            max_age = 0 if self.num_tasks <= EXACT_UP_TO else self.num_tasks // 16
+            max_age = 0 if self.num_tasks <= EXACT_UP_TO else self.num_tasks // 4
         if not (isinstance(max_age, int) and max_age >= 0):
             raise ValueError(f"max_age: expected a whole number of at least 0, got {max_age!r}")
         self.max_age = max_age
-        self.drawn_since_build = 0
+        self.age = 0
         self._built: Categorical | None = None  # what was drawn from last
         self._outdated = False  # whether the state has changed since
         self._fresh: Categorical | None = None  # the present state's, when somebody has asked for it
@@ -67,21 +68,23 @@ class LazyDistribution(Curriculum):
         """A new float64 (N,): what the probabilities are proportional to. A function of the state."""
         raise NotImplementedError(f"{type(self).__name__} must define _weights()")
 
-    def _changed(self) -> None:
-        """Take note that the weights are others now. O(1)."""
+    def _changed(self, num_tasks: int = 0) -> None:
+        """Take note that the weights are others now, after an evaluation of ``num_tasks`` tasks. O(1)."""
         self._outdated = True
         self._fresh = None
+        if self.max_age > 0 and self._built is not None:
+            self.age += num_tasks
 
     def _current(self) -> Categorical:
         """What the next task is drawn from. Asking changes nothing: only a draw starts the age anew."""
-        if self._built is not None and not (self._outdated and self.drawn_since_build >= self.max_age):
+        if self._built is not None and not (self._outdated and self.age >= self.max_age):
             return self._built
         if self._fresh is None:
             self._fresh = Categorical(self._weights())
         return self._fresh
 
     def _draw(self, k: int) -> Draw:
-        left = self.max_age - self.drawn_since_build
+        left = self.max_age - self.age
         if self._outdated and self._built is not None and 0 < left < k:  # the distribution reaches its age on the way
             parts = [self._draw_at_once(left), self._draw_at_once(k - left)]
             index, probability = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -94,9 +97,9 @@ class LazyDistribution(Curriculum):
         if k > 0 and categorical is not self._built:
             self._built, self._fresh = categorical, None
             self._outdated = False
-            self.drawn_since_build = 0
+            self.age = 0
         if self.max_age > 0:
-            self.drawn_since_build += k
+            self.age += k
         return categorical.draw(k, self.rng)
 
     def _distribution(self) -> np.ndarray:
@@ -118,5 +121,5 @@ class LazyDistribution(Curriculum):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``Curriculum``. O(N)."""
         super().load_state_dict(state)
-        if self._built is None and self.drawn_since_build > 0:  # it was drawn from, and the state hasn't changed since
+        if self._built is None and self.age > 0:  # it was drawn from, and the state hasn't changed since
             self._built = Categorical(self._weights())

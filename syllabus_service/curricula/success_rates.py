@@ -112,7 +112,7 @@ class SuccessRates(LazyDistribution):
         if first.any():
             self.baseline[at] = np.where(first, np.minimum(rates, BASELINE_CAP), self.baseline[at])
         self.success_rates[at] = rates
-        self._changed()
+        self._changed(len(rates))
 
     def rates(self) -> np.ndarray:
         """float64 (N,): each task's latest success rate, 0 before the first. Not to be changed."""

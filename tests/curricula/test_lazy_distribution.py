@@ -55,13 +55,25 @@ def test_by_default_a_change_is_followed_at_the_next_draw() -> None:
         assert curriculum.sample(2).tolist() == [task, task]
 
 
-def test_with_more_tasks_a_change_is_followed_after_a_sixteenth_of_them_was_drawn() -> None:
-    curriculum = Counted(DiscreteTaskSpace(160_000), seed=0)
-    curriculum.sample(9_000)
+def test_with_more_tasks_a_change_is_followed_after_a_quarter_of_them_was_drawn() -> None:
+    curriculum = Counted(DiscreteTaskSpace(120_000), seed=0)
+    curriculum.sample(29_000)
     curriculum.prefer(7)
     assert curriculum.distribution()[0] == 1.0
     assert np.bincount(curriculum.sample(2_000)).tolist() == [1_000, 0, 0, 0, 0, 0, 0, 1_000]
     assert curriculum.distribution()[7] == 1.0
+
+
+def test_an_evaluation_of_all_tasks_is_followed_at_the_next_draw_however_many_there_are() -> None:
+    n = 200_000
+    curriculum = create("learnability", DiscreteTaskSpace(n), {"topk": 1}, seed=0)
+    assert isinstance(curriculum, LazyDistribution)
+    curriculum.sample(10)
+    for task in (7, 3):
+        curriculum.custom_update(success_rates=np.where(np.arange(n) == task, 0.5, 0.0))
+        assert curriculum.sample(3).tolist() == [task] * 3
+    curriculum.custom_update(success_rates=[1.0], tasks=[3])
+    assert curriculum.sample(3).tolist() == [3] * 3
 
 
 @quick

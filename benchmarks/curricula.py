@@ -1,0 +1,248 @@
+"""Cost of drawing and updating, and memory, of every built-in curriculum as the number of tasks grows.
+
+    python -m benchmarks.curricula [--only NAME ...] [--sizes 1000 1000000] [--json FILE]
+
+Each round draws a batch of tasks, runs an episode of each, and reports them as columns: what one command of the service
+does. Where the learner has something to say, it says so between rounds. The table holds CPU microseconds of the thread
+a task, as means over all rounds, so that what is done only now and then counts with its share: `draw`, `update` (the
+episodes and what the learner says), and the growth of their sum from the smallest to the largest size. Bytes a task are
+what the curriculum holds after the first rounds; its task space is not counted.
+
+The design's budget: under 20 us a task (draw and update) at the largest size, growth under 4, under 100 bytes a task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from syllabus_client.task_spaces import BoxTaskSpace, DiscreteTaskSpace, StratifiedDiscreteTaskSpace, TaskSpace
+from syllabus_service.curricula import Curriculum, EpisodeBatch, create, names
+
+BATCH = 1024
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+BUDGET_US, BUDGET_GROWTH, BUDGET_BYTES = 20.0, 4.0, 100.0
+
+Learner = Callable[[Curriculum, EpisodeBatch, np.random.Generator], Any]
+
+
+def discrete(n: int) -> TaskSpace:
+    return DiscreteTaskSpace(n)
+
+
+def stratified(n: int) -> TaskSpace:
+    return StratifiedDiscreteTaskSpace(n, np.arange(n) % 100)
+
+
+def box(n: int) -> TaskSpace:
+    return BoxTaskSpace(np.zeros(2), np.ones(2))
+
+
+def interestingness(n: int) -> dict[str, Any]:
+    return {"interestingness": {task: {task + 1: False} for task in range(0, min(n, 100_000) - 1, 2)}}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One way of using a curriculum."""
+
+    curriculum: str
+    label: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    params_of_size: Callable[[int], Mapping[str, Any]] = lambda n: {}
+    space: Callable[[int], TaskSpace] = discrete
+    prepare: Learner | None = None
+    """Before the first round, once; not measured."""
+    learner: Learner | None = None
+    """After the episodes of a round; measured as a part of the update."""
+    every: Callable[[int], int] = lambda n: 1
+    """Rounds from one call of ``learner`` to the next."""
+    scored: bool = False
+    """Whether episodes carry the metric ``score``."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.curriculum} ({self.label})" if self.label else self.curriculum
+
+
+def evaluate_all(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    curriculum.custom_update(success_rates=rng.random(curriculum.num_tasks))
+
+
+def evaluate_batch(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    tasks = np.unique(batch.tasks)
+    curriculum.custom_update(success_rates=rng.random(len(tasks)), tasks=tasks)
+
+
+def score_all(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    for start in range(0, curriculum.num_tasks, 100_000):
+        tasks = np.arange(start, min(start + 100_000, curriculum.num_tasks))
+        curriculum.custom_update(tasks=tasks, scores=rng.random(len(tasks)))
+
+
+def rollout(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    """One step of one episode of each task of the batch."""
+    shape = (1, len(batch))
+    curriculum.custom_update(
+        tasks=batch.tasks[np.newaxis],
+        rewards=rng.random(shape),
+        values=rng.random(shape),
+        next_value=rng.random(len(batch)),
+        dones=np.ones(shape, dtype=bool),
+    )
+
+
+def add_tasks(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    curriculum.custom_update(tasks=rng.integers(curriculum.num_tasks, size=BATCH))
+
+
+def new_batch(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    curriculum.custom_update(update=True)
+
+
+def once_in_all_tasks(n: int) -> int:
+    return max(1, n // BATCH)
+
+
+LEARNERS = ("learning_progress", "learnability", "omni", "omni_learnability")
+STRATIFIED = ("stratified_learning_progress", "stratified_learnability", "stratified_domain_randomization")
+
+SCENARIOS = [
+    Scenario("constant", params={"default_task": 3}),
+    Scenario("domain_randomization"),
+    Scenario("batched_domain_randomization", params={"batch_size": 100_000}),
+    Scenario("synced_batched_domain_randomization", learner=new_batch),
+    Scenario("manual", prepare=add_tasks, learner=add_tasks),
+    *(
+        Scenario(name, label, params, of_size, space, evaluate_all, learner, every)
+        for names_, space in ((LEARNERS, discrete), (STRATIFIED, stratified))
+        for name in names_
+        for of_size in (interestingness if name.startswith("omni") else (lambda n: {}),)
+        for label, params, learner, every in (
+            ("evaluations of all tasks", {}, evaluate_all, once_in_all_tasks),
+            ("evaluations of each batch", {}, evaluate_batch, lambda n: 1),
+            ("episodes", {"update_interval": BATCH}, None, lambda n: 1),
+        )
+    ),
+    Scenario("online_learning_progress"),
+    Scenario("online_learning_progress", "update_interval=1024", {"update_interval": BATCH}),
+    Scenario("stratified_online_learning_progress", space=stratified),
+    Scenario("prioritized_level_replay", "scores of episodes, all seen", prepare=score_all, scored=True),
+    Scenario("prioritized_level_replay", "scores of episodes, from the start", scored=True),
+    Scenario(
+        "prioritized_level_replay",
+        "scores of the learner",
+        prepare=score_all,
+        learner=score_all,
+        every=once_in_all_tasks,
+    ),
+    Scenario("prioritized_level_replay", "rollouts", prepare=score_all, learner=rollout),
+    Scenario(
+        "prioritized_level_replay",
+        "buffer of N/2 of N",
+        params_of_size=lambda n: {"buffer_size": n // 2, "replay_schedule": "fixed"},
+        scored=True,
+    ),
+    Scenario("robust_prioritized_level_replay", "scores of episodes", prepare=score_all, scored=True),
+]
+
+
+def episodes(tasks: np.ndarray, rng: np.random.Generator, scored: bool) -> EpisodeBatch:
+    n = len(tasks)
+    return EpisodeBatch(
+        tasks=tasks,
+        episode_returns=rng.random(n),
+        lengths=rng.integers(1, 100, size=n),
+        progress=np.round(rng.random(n)),
+        env_ids=np.arange(n),
+        metrics={"score": rng.random(n)} if scored else {},
+    )
+
+
+def play(scenario: Scenario, curriculum: Curriculum, n: int, rounds: int, seconds: float) -> dict[str, float]:
+    """Play rounds, at least ``rounds`` unless ``seconds`` of CPU time are used up; return the mean costs a task."""
+    rng = np.random.default_rng(1)
+    draw = update = 0.0
+    tasks = played = 0
+    every = scenario.every(n)
+    while played < rounds and draw + update < seconds:
+        start = time.thread_time()
+        drawn = curriculum.draw(BATCH)
+        draw += time.thread_time() - start
+        batch = episodes(drawn.tasks, rng, scenario.scored)
+        start = time.thread_time()
+        curriculum.update_on_episodes(batch)
+        if scenario.learner is not None and played % every == every - 1:
+            scenario.learner(curriculum, batch, rng)
+        update += time.thread_time() - start
+        played += 1
+        tasks += len(drawn)
+    return {"draw_us": draw / tasks * 1e6, "update_us": update / tasks * 1e6, "rounds": played}
+
+
+def measure(scenario: Scenario, n: int, seconds: float) -> dict[str, float]:
+    space = scenario.space(n)
+    params = {**scenario.params, **scenario.params_of_size(n)}
+    rng = np.random.default_rng(0)
+    nothing = episodes(space.sample(1, rng), rng, False)
+
+    def new() -> Curriculum:
+        curriculum = create(scenario.curriculum, space, params, seed=0)
+        if scenario.prepare is not None:
+            scenario.prepare(curriculum, nothing, rng)
+        return curriculum
+
+    tracemalloc.start()
+    curriculum = new()
+    play(scenario, curriculum, n, 3, seconds)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del curriculum
+    curriculum = new()
+    play(scenario, curriculum, n, 2, seconds)  # the first build and the first touch of memory
+    # Twice as many draws as a distribution may at most be old, so that building it anew counts with its share.
+    rounds = max(100, once_in_all_tasks(n) // 2 + 2, scenario.every(n) if scenario.learner else 0)
+    return {"num_tasks": n, "bytes_per_task": held / n, **play(scenario, curriculum, n, rounds, seconds)}
+
+
+def report(scenario: Scenario, rows: list[dict[str, float]]) -> dict[str, Any]:
+    cost = [row["draw_us"] + row["update_us"] for row in rows]
+    growth = cost[-1] / cost[0]
+    last = rows[-1]
+    kept = cost[-1] < BUDGET_US and growth < BUDGET_GROWTH and last["bytes_per_task"] < BUDGET_BYTES
+    columns = "".join(f"{row['draw_us']:8.2f}{row['update_us']:8.2f}" for row in rows)
+    verdict = "kept" if kept else "BROKEN"
+    print(f"{scenario.name:<66}{columns}{growth:8.1f}{last['bytes_per_task']:8.1f}  {verdict}", flush=True)
+    return {"scenario": scenario.name, "sizes": rows, "growth": growth, "within_budget": kept}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[], help="registered names; default: all")
+    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="numbers of tasks, ascending")
+    parser.add_argument("--seconds", type=float, default=10.0, help="most CPU seconds for one size of one scenario")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    options = parser.parse_args()
+
+    chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.curriculum in options.only]
+    print(f"{'CPU us a task, in batches of ' + str(BATCH):<66}" + "".join(f"{n:>16,}" for n in options.sizes))
+    print(f"{'':<66}" + f"{'draw':>8}{'update':>8}" * len(options.sizes) + f"{'growth':>8}{'bytes':>8}  budget")
+    results = [report(each, [measure(each, n, options.seconds) for n in options.sizes]) for each in chosen]
+    missing = sorted(set(names()) - {scenario.curriculum for scenario in SCENARIOS})
+    if missing and not options.only:
+        print("Not measured:", ", ".join(missing))
+    if options.json is not None:
+        content = {"batch": BATCH, "results": results, "not_measured": missing}
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
