@@ -1,0 +1,145 @@
+"""What an environment or a learner imports: wrappers, the learner's handle, task spaces, errors.
+
+Names are imported when they are asked for, so that a worker pays only for what it uses, and needs no Ray or PettingZoo
+unless it uses them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from syllabus_client.client import CurriculumClient
+    from syllabus_client.errors import (
+        AuthenticationError,
+        BufferFullError,
+        CurriculumExistsError,
+        CurriculumNotFoundError,
+        CurriculumServiceError,
+        InvalidArgumentError,
+        LimitExceededError,
+        NotSupportedError,
+        PreconditionError,
+        ServiceUnavailableError,
+        TaskTimeoutError,
+    )
+    from syllabus_client.multiprocessing import MultiProcessingSyncWrapper, make_multiprocessing_curriculum
+    from syllabus_client.ray import RaySyncWrapper, make_ray_curriculum
+    from syllabus_client.session_statistics import SessionStatistics
+    from syllabus_client.settings import SessionSettings
+    from syllabus_client.stream import Assignment, Assignments, Session, open_session
+    from syllabus_client.task_spaces import (
+        BoxTaskSpace,
+        DiscreteTaskSpace,
+        MultiDiscreteTaskSpace,
+        StratifiedDiscreteTaskSpace,
+        TaskNotInSpaceError,
+        TaskSpace,
+        TupleTaskSpace,
+        task_space,
+    )
+    from syllabus_client.wrappers import (
+        GymnasiumSyncWrapper,
+        PettingZooSyncWrapper,
+        ReinitTaskWrapper,
+        SubclassTaskWrapper,
+        TaskEnv,
+        TaskWrapper,
+        VectorSyncWrapper,
+    )
+
+_MODULES = {
+    "client": ("CurriculumClient",),
+    "errors": (
+        "AuthenticationError",
+        "BufferFullError",
+        "CurriculumExistsError",
+        "CurriculumNotFoundError",
+        "CurriculumServiceError",
+        "InvalidArgumentError",
+        "LimitExceededError",
+        "NotSupportedError",
+        "PreconditionError",
+        "ServiceUnavailableError",
+        "TaskTimeoutError",
+    ),
+    "multiprocessing": ("MultiProcessingSyncWrapper", "make_multiprocessing_curriculum"),
+    "ray": ("RaySyncWrapper", "make_ray_curriculum"),
+    "session_statistics": ("SessionStatistics",),
+    "settings": ("SessionSettings",),
+    "stream": ("Assignment", "Assignments", "Session", "open_session"),
+    "task_spaces": (
+        "BoxTaskSpace",
+        "DiscreteTaskSpace",
+        "MultiDiscreteTaskSpace",
+        "StratifiedDiscreteTaskSpace",
+        "TaskNotInSpaceError",
+        "TaskSpace",
+        "TupleTaskSpace",
+        "task_space",
+    ),
+    "wrappers": (
+        "GymnasiumSyncWrapper",
+        "PettingZooSyncWrapper",
+        "ReinitTaskWrapper",
+        "SubclassTaskWrapper",
+        "TaskEnv",
+        "TaskWrapper",
+        "VectorSyncWrapper",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Assignment",
+    "Assignments",
+    "AuthenticationError",
+    "BoxTaskSpace",
+    "BufferFullError",
+    "CurriculumClient",
+    "CurriculumExistsError",
+    "CurriculumNotFoundError",
+    "CurriculumServiceError",
+    "DiscreteTaskSpace",
+    "GymnasiumSyncWrapper",
+    "InvalidArgumentError",
+    "LimitExceededError",
+    "MultiDiscreteTaskSpace",
+    "MultiProcessingSyncWrapper",
+    "NotSupportedError",
+    "PettingZooSyncWrapper",
+    "PreconditionError",
+    "RaySyncWrapper",
+    "ReinitTaskWrapper",
+    "ServiceUnavailableError",
+    "Session",
+    "SessionSettings",
+    "SessionStatistics",
+    "StratifiedDiscreteTaskSpace",
+    "SubclassTaskWrapper",
+    "TaskEnv",
+    "TaskNotInSpaceError",
+    "TaskSpace",
+    "TaskTimeoutError",
+    "TaskWrapper",
+    "TupleTaskSpace",
+    "VectorSyncWrapper",
+    "make_multiprocessing_curriculum",
+    "make_ray_curriculum",
+    "open_session",
+    "task_space",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
