@@ -18,11 +18,20 @@ import cloudpickle
 
 from syllabus_service.curricula import Curriculum
 
-# The path comes first, so that the child imports what the parent would, and from nowhere else (-P).
-_BOOTSTRAP = (
-    "import sys, json; header = json.loads(sys.stdin.buffer.readline()); sys.path[:] = header['sys_path']; "
-    "from syllabus_service.embedded import main; main(header)"
-)
+# The path comes first, so that the child imports what the parent would, and nothing else (-P). An import that fails
+# is told to the parent like any other failure.
+_BOOTSTRAP = """
+import sys, json
+header = json.loads(sys.stdin.buffer.readline())
+sys.path[:] = header["sys_path"]
+try:
+    from syllabus_service.embedded import main
+except BaseException:
+    import os, traceback
+    os.write(header["ready_fd"], json.dumps({"error": traceback.format_exc()}).encode() + b"\\n")
+    sys.exit(1)
+main(header)
+"""
 _MAX_SOCKET_PATH = 100  # bytes; the address of a Unix socket holds 107
 _STOP_SECONDS = 5.0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from syllabus_client.stream import Session
+from syllabus_client.wrappers._session_link import SessionLink
 
 BATCH_ROWS = 64  #: steps that wait for each other, at most; an episode's end sends them sooner
 MAX_OBSERVATION_BYTES = 1 << 20  #: largest observation that travels, in bytes
@@ -63,9 +63,8 @@ def _flatten(name: str, value: Any, remove_keys: Collection[str]) -> Iterator[tu
 class StepBuffer:
     """Collects steps and reports them in columns: at BATCH_ROWS, at an episode's end, and when told to."""
 
-    def __init__(self, session: Session, env_id: int, remove_keys: Collection[str]) -> None:
-        self._session = session
-        self._env_id = env_id
+    def __init__(self, link: SessionLink, remove_keys: Collection[str]) -> None:
+        self._link = link
         self._remove_keys = frozenset(remove_keys)
         self._clear()
 
@@ -77,24 +76,24 @@ class StepBuffer:
         self, assignment_id: int, task: Any, observation: Any, reward: float, terminated: bool, truncated: bool
     ) -> None:
         """Take one step: the encoded task, and what ``step`` returned."""
-        self._rows.append((assignment_id, task, reward, terminated, truncated))
         self._arrays.append(observation_columns(observation, self._remove_keys))
+        self._rows.append((assignment_id, task, reward, terminated, truncated))
         if len(self._rows) == BATCH_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Report what was collected. Steps with a reward that is not finite are left out."""
-        kept = [row for row, step in enumerate(self._rows) if np.isfinite(step[2])]
+        """Report what was collected, except steps whose reward is not finite, and what a parent process collected."""
+        kept = [] if not self._link.is_open else [row for row, step in enumerate(self._rows) if np.isfinite(step[2])]
         if kept:
             ids, tasks, rewards, terminated, truncated = zip(*(self._rows[row] for row in kept), strict=True)
             count = len(kept)
-            self._session.report_steps(
+            self._link.session.report_steps(
                 np.array(ids, dtype=np.uint64),
                 np.stack([np.asarray(task) for task in tasks]),
                 np.array(rewards, dtype=np.float64),
                 np.array(terminated, dtype=np.bool_),
                 np.array(truncated, dtype=np.bool_),
-                np.full(count, self._env_id, dtype=np.int64),
+                np.full(count, self._link.env_id, dtype=np.int64),
                 {name: np.stack([self._arrays[row][name] for row in kept]) for name in self._arrays[kept[0]]},
             )
         self._clear()

@@ -136,7 +136,7 @@ class GymnasiumSyncWrapper(
         self._release()
         link = self._episode.link
         if self._steps is None and link.session.requires_step_updates:
-            self._steps = StepBuffer(link.session, link.env_id, self._remove_keys)
+            self._steps = StepBuffer(link, self._remove_keys)
         with self._episode.starting(self._running_task) as assignment:
             observation, info = self.env.reset(seed=seed, options=options, new_task=assignment.task)  # type: ignore[call-arg]
         self._return = 0.0
@@ -194,10 +194,7 @@ class GymnasiumSyncWrapper(
 
     def _flush_steps(self) -> None:
         if self._steps is not None:
-            if self._episode.link.is_open:
-                self._steps.flush()
-            else:  # collected by a parent process
-                self._steps = None
+            self._steps.flush()
 
     def _release(self) -> None:
         self._flush_steps()
