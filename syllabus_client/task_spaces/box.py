@@ -103,6 +103,14 @@ class BoxTaskSpace(TaskSpace):
         values = (1.0 - share) * self.low + share * self.high
         return np.clip(values.astype(self.encoded_dtype), self.low, self.high)
 
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """The encoded tasks (k, *encoded_shape) nearest to finite numbers of that shape: rounded, and in the box."""
+        values = np.asarray(values, dtype=np.float64)
+        above, below = values >= self.high, values <= self.low
+        rounded = np.rint(values) if self.encoded_dtype.kind in "iu" else values
+        inner = np.where(above | below, self.low, rounded.astype(self.encoded_dtype))
+        return np.clip(np.where(above, self.high, inner), self.low, self.high)
+
     def _same_tasks(self, other: Self) -> bool:
         same = self.encoded_dtype == other.encoded_dtype and self.encoded_shape == other.encoded_shape
         return same and np.array_equal(self.low, other.low) and np.array_equal(self.high, other.high)

@@ -89,7 +89,8 @@ def reseeded(state: Any, seed: int) -> Any:
             return np.random.PCG64(seed).state
         return {name: reseeded(item, seed) for name, item in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(reseeded(item, seed) for item in state)
+        # Curricula in a list draw independently of each other, so their generators must not start alike.
+        return type(state)(reseeded(item, seed + 1_000_003 * place) for place, item in enumerate(state))
     return state
 
 
