@@ -1,16 +1,19 @@
-"""A real service for each test: the embedded one."""
+"""A real service for each test: the embedded one, in a thread, or in a process where a test forks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from syllabus_client.multiprocessing import EmbeddedCurriculum, EmbeddedQueue, make_multiprocessing_curriculum
+from syllabus_client.client import CurriculumClient
+from syllabus_client.multiprocessing import CURRICULUM_NAME, EmbeddedQueue, make_multiprocessing_curriculum
 from syllabus_client.task_spaces import DiscreteTaskSpace
+from syllabus_service.embedded import EmbeddedThread
 from tests.wrappers.recorder import Recorder
 
 
@@ -18,7 +21,7 @@ from tests.wrappers.recorder import Recorder
 class Recorded:
     """A served Recorder."""
 
-    client: EmbeddedCurriculum
+    client: CurriculumClient
     queue: EmbeddedQueue
 
     def columns(self) -> dict[str, list]:
@@ -27,13 +30,20 @@ class Recorded:
 
 
 @pytest.fixture
-def record() -> Iterator[Callable[..., Recorded]]:
+def record(tmp_path: Path) -> Iterator[Callable[..., Recorded]]:
     """Serves a Recorder of the given number of tasks."""
     with ExitStack() as stack:
 
-        def serve(num_tasks: int = 10, **kwargs: object) -> Recorded:
+        def serve(num_tasks: int = 10, *, process: bool = False, **kwargs: object) -> Recorded:
             recorder = Recorder(DiscreteTaskSpace(num_tasks), seed=1, **kwargs)  # type: ignore[arg-type]
-            client, queue, _ = make_multiprocessing_curriculum(recorder)
+            client: CurriculumClient
+            if process:
+                client, queue, _ = make_multiprocessing_curriculum(recorder)
+            else:
+                service = EmbeddedThread(recorder, name=CURRICULUM_NAME, listen=f"unix:{tmp_path}/s", lease=60.0)
+                stack.callback(service.stop)
+                queue = EmbeddedQueue(service.address)
+                client = CurriculumClient(queue.address, curriculum=queue.curriculum)
             stack.callback(client.close)
             return Recorded(client, queue)
 

@@ -216,7 +216,7 @@ def test_a_copy_made_in_the_middle_of_an_episode_holds_no_assignment(record: Rec
 
 
 def test_a_forked_child_leaves_the_parents_episode_alone_and_runs_its_own(record: Record) -> None:
-    service = record()
+    service = record(process=True)
     env = GymnasiumSyncWrapper(LedgerEnv(), service.queue, settings=FRESH, env_id=None)
     env.reset()
     parent_id = env.env_id

@@ -81,7 +81,7 @@ def test_every_episode_is_reported_once_and_every_task_is_accounted_for(
 
 
 def test_an_async_vector_env_gets_its_tasks_ahead_of_its_resets(record: Record) -> None:
-    service = record(num_tasks=1000)
+    service = record(num_tasks=1000, process=True)
     env = VectorSyncWrapper(async_env(2, AutoresetMode.SAME_STEP), service.queue, settings=FRESH)
     drive(env, AutoresetMode.SAME_STEP, 10)
     ran = ledger(env)
