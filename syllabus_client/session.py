@@ -225,7 +225,7 @@ class SessionMachine:
 
     def poll(self, now: float) -> list[pb.StreamMetricsRequest]:
         """The messages to send now, in order."""
-        if self._owed_since is not None and now - self._owed_since >= self.settings.stall_timeout:
+        if self._owed_since is not None and now >= self._owed_since + self.settings.stall_timeout:
             self._must_reconnect = True
         if self._connection is Connection.DOWN or self._must_reconnect:
             return []
@@ -233,7 +233,7 @@ class SessionMachine:
         if self._connection is Connection.OPEN:
             while (batch := self._next_batch(now)) is not None:
                 messages.append(pb.StreamMetricsRequest(batch=batch))
-            if not messages and now - self._last_sent >= self._heartbeat_interval:
+            if not messages and now >= self._last_sent + self._heartbeat_interval:
                 messages.append(pb.StreamMetricsRequest(heartbeat=pb.Heartbeat()))
         if messages:
             self._last_sent = now

@@ -78,6 +78,8 @@ class ModelService:
 
     def reply(self, session_id: str, message: pb.SessionBatch) -> pb.StreamMetricsResponse:
         self.batches.append(message)
+        if session_id not in self.sessions:
+            raise Refused("FAILED_PRECONDITION", "session_id: not known")
         session = self.sessions[session_id]
         payload = message.batch.SerializeToString(deterministic=True)
         if message.sequence <= session.applied:
@@ -181,12 +183,16 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._stream = 0
+        self._dead_stream = -1
         self._session_id = ""
         self._arrival = {"up": 0.0, "down": 0.0}
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
         """Do something later."""
-        heapq.heappush(self._events, (self.now + delay, next(self._order), action))
+        self._at(self.now + delay, action)
+
+    def _at(self, time: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._order), action))
 
     def cut(self, code: str = "UNAVAILABLE", details: str = "the connection was cut") -> None:
         """End the stream: what is on its way is lost."""
@@ -237,14 +243,17 @@ class Simulation:
             self.cut("CANCELLED", "given up")
 
     def _travel(self, way: str, deliver: Callable, message: object) -> None:
-        """Deliver in order, after a delay, if the stream lasts that long."""
+        """Deliver in order, after a delay, if the stream lasts; half-open, it is lost with all that follows."""
         stream = self._stream
+        if self.half_open:
+            self._dead_stream = stream
         self._arrival[way] = max(self._arrival[way], self.now + self._delay())
-        self.at(self._arrival[way] - self.now, lambda: deliver(message) if stream == self._stream else None)
+        self._at(self._arrival[way], lambda: deliver(message) if self._is_alive(stream) else None)
+
+    def _is_alive(self, stream: int) -> bool:
+        return stream == self._stream and stream != self._dead_stream
 
     def _serve(self, message: pb.StreamMetricsRequest) -> None:
-        if self.half_open:
-            return
         try:
             match message.WhichOneof("message"):
                 case "open":
