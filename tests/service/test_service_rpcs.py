@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 import grpc
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from syllabus_client.task_spaces import BoxTaskSpace, DiscreteTaskSpace
 from syllabus_client.wire import codec
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire import curriculum_pb2_grpc as pb_grpc
 from syllabus_service.curricula import Curriculum
+from syllabus_service.engine import LocalEngine
 from syllabus_service.limits import Limits
 from tests.service.serving import (
     TIMEOUT,
@@ -423,20 +425,34 @@ def test_a_class_that_the_operator_allowed_may_be_named_over_the_wire() -> None:
         assert (status(refused.value), bad_field(refused.value)) == ("INVALID_ARGUMENT", "spec.algorithm")
 
 
-def test_a_bug_in_the_service_is_logged_with_a_reference_and_is_neither_internal_nor_unknown(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_bug_in_the_service_is_logged_and_is_neither_internal_nor_unknown() -> None:
     class Broken(Unsavable):
         def distribution(self) -> np.ndarray:
             raise ZeroDivisionError("a bug")
 
     with serving() as server:
         server.host("broken", Broken(DiscreteTaskSpace(2), seed=1))
-        with pytest.raises(grpc.RpcError) as refused:
+        with capture_logs() as logs, pytest.raises(grpc.RpcError) as refused:
             server.stub.GetDistribution(pb.GetDistributionRequest(curriculum="broken"), timeout=TIMEOUT)
         assert status(refused.value) == "FAILED_PRECONDITION"
         assert "log" in refused.value.details()
-    assert "a bug" in capsys.readouterr().out
+    assert [(line["event"], line["log_level"]) for line in logs] == [("read_failed", "error")]
+
+
+def test_a_bug_in_the_servicer_is_logged_under_the_reference_that_the_caller_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(self: LocalEngine) -> list:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(LocalEngine, "list", faulty)
+    with serving() as server, capture_logs() as logs:
+        with pytest.raises(grpc.RpcError) as refused:
+            server.stub.ListCurricula(pb.ListCurriculaRequest(), timeout=TIMEOUT)
+        assert status(refused.value) == "FAILED_PRECONDITION"
+        error = next(line for line in logs if line["event"] == "unexpected_error")
+        assert error["reference"] in refused.value.details()
+        assert isinstance(error["exc_info"], ZeroDivisionError)
 
 
 def test_deleting_a_curriculum_ends_its_streams(server: Serving) -> None:
