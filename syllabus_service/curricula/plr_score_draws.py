@@ -104,7 +104,8 @@ class ScoreDraws:
             points = rng.random(k) * self._running[self._seen.count - 1]
             return self._ranking.at(self._seen.count - 1 - np.searchsorted(self._running, points, side="right"))
         built = self._build()
-        self.age += k
+        if self._max_age > 0:
+            self.age += k
         return built.draw(k, rng)[0]
 
     def probability(self, slots: np.ndarray) -> np.ndarray:
@@ -117,7 +118,7 @@ class ScoreDraws:
             keys = plr_transforms.ranking_key(self._transform, self._scores[slots])
             rank = self._seen.count - self._ranking.places(keys, slots)
             return rank ** (-1.0 / self._transform.temperature) / self._running[self._seen.count - 1]
-        built = self._build()
+        built = self._build() if self.built is None else self.built
         return built.weights[slots] / built.total
 
     def _seen_come_first(self, ranking: Ranking) -> bool:

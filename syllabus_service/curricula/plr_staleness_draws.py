@@ -91,7 +91,8 @@ class StalenessDraws:
         self._last_drawn[slots[held]] = self.clock + 1 + held  # of a task drawn twice, the later draw stays
         self._sum_of_last += int(self._last_drawn[seen].sum())
         self.clock += len(slots)
-        self.age += len(slots)
+        if self._max_age > 0:
+            self.age += len(slots)
         self._update_bounds(seen)
 
     def draw_into(self, slots: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> None:

@@ -334,11 +334,11 @@ class PrioritizedLevelReplay(Curriculum):
         """
         if self.strategy in plr_scores.UNSCORED_STRATEGIES:
             raise ValueError(f"strategy: {self.strategy} takes no scores and no rollouts, got {sorted(metrics)}")
-        if metrics.get("tasks") is None:
-            raise ValueError("tasks: expected an array of encoded tasks")
         allowed = _SCORE_ARRAYS if "scores" in metrics else _ROLLOUT_ARRAYS
         if unknown := set(metrics) - allowed - {"tasks"}:
             raise ValueError(f"{min(unknown)}: expected only tasks and {', '.join(sorted(allowed))}")
+        if metrics.get("tasks") is None:
+            raise ValueError("tasks: expected an array of encoded tasks")
         tasks = np.asarray(metrics.pop("tasks"))
         if "scores" in metrics:
             self._update_with_scores(tasks, **metrics)
