@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 5.0
 # Python and gRPC keep these for as long as the process lives. An engine's pools grow while a fixture of wider scope
 # holds it; an engine that is left behind shows by its curricula's threads.
 _LASTING_THREADS = ("_poll_wrapper", "pytest_timeout", "engine_", "snapshots_")
-_LASTING_PROCESSES = ("resource_tracker", "forkserver")
+_LASTING_PROCESSES = ("resource_tracker", "forkserver", "syllabus-pg-", "postgres: ")
 _LASTING_FILES = ("pymp-",)
 
 

@@ -8,12 +8,15 @@ from syllabus_service.store.base import (
     Store,
     StoredCurriculum,
     StoreError,
+    StoreFencedError,
     StoreInUseError,
     StoreUnavailableError,
     StoreVersionError,
 )
+from syllabus_service.store.durability import Durability
 from syllabus_service.store.memory import MemoryStore
-from syllabus_service.store.sqlite import Durability, SqliteStore
+from syllabus_service.store.opening import open_store
+from syllabus_service.store.sqlite import SqliteStore
 
 __all__ = [
     "CorruptJournalError",
@@ -25,8 +28,10 @@ __all__ = [
     "SqliteStore",
     "Store",
     "StoreError",
+    "StoreFencedError",
     "StoreInUseError",
     "StoreUnavailableError",
     "StoreVersionError",
     "StoredCurriculum",
+    "open_store",
 ]

@@ -39,6 +39,10 @@ class PositionConflictError(StoreError):
     """The journal does not end where the writer believes: another writer has been here."""
 
 
+class StoreFencedError(StoreError):
+    """Another writer has taken this curriculum over: what this store holds of it is the past, and never written."""
+
+
 class CorruptJournalError(StoreError):
     """A journal record is damaged or missing."""
 
@@ -62,6 +66,13 @@ class Store(ABC):
     the records up to p, so that these may be trimmed. Methods may be called from any thread. Each is durable when it
     returns, as far as the store's durability setting says, and takes place wholly or not at all.
 
+    A curriculum has one writer, the store that created it or that last took it over; the fence is what keeps the
+    others out. A store that only one process can have open (SQLite's, by a lock that the kernel keeps) is fenced by
+    being open. One that several can reach (PostgreSQL's) takes an epoch when it is opened, higher than any before, and
+    every write compares it with that of the curriculum's writer: the later one prevails, and the earlier one, which may
+    have been paused or cut off and know nothing, is told by StoreFencedError from ``append``, ``last_position``,
+    ``save_snapshot``, ``trim`` and ``delete_curriculum``.
+
     Every method may raise StoreUnavailableError. Those that take the name of a curriculum raise CurriculumMissingError
     where there is none.
     """
@@ -78,6 +89,14 @@ class Store(ABC):
     def list_curricula(self) -> list[StoredCurriculum]:
         """All curricula, ordered by name."""
 
+    def take_over(self, name: str) -> None:
+        """Become the only writer of a curriculum, before its journal is read to go on from its end. O(1).
+
+        When this returns, the journal has all that another writer will ever have written to it. Raises
+        StoreFencedError where a store that was opened later is its writer.
+        """
+        self.last_position(name)  # one that only one process can have open is its writer already
+
     @abstractmethod
     def append(self, name: str, first_position: int, records: Sequence[bytes]) -> None:
         """Add records to a journal in one durable write; the first gets ``first_position``. O(bytes).
@@ -88,7 +107,11 @@ class Store(ABC):
 
     @abstractmethod
     def last_position(self, name: str) -> int:
-        """Position of the last record ever appended, 0 where there was none. O(1)."""
+        """Position of the last record ever appended, 0 where there was none. O(1).
+
+        An ``append`` that raised StoreUnavailableError may still take place after this was asked. Then the same records
+        appended again are recognised, and are in the journal once.
+        """
 
     @abstractmethod
     def read(self, name: str, after: int) -> Iterator[tuple[int, bytes]]:

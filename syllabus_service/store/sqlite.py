@@ -6,10 +6,8 @@ import fcntl
 import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from enum import Enum
 from pathlib import Path
 
 import structlog
@@ -25,6 +23,8 @@ from syllabus_service.store.base import (
     StoreUnavailableError,
     StoreVersionError,
 )
+from syllabus_service.store.checksum import checksum
+from syllabus_service.store.durability import Durability
 
 _log = structlog.get_logger(__name__)
 
@@ -72,20 +72,6 @@ CREATE TABLE snapshot_chunk (
 """
 
 _FIND = "SELECT id, last_position FROM curriculum WHERE name = ?"
-
-
-class Durability(Enum):
-    """What a commit waits for, and so what may be lost."""
-
-    FSYNC = "fsync"
-    """The disk. Nothing acknowledged is lost, whatever stops: process, machine or power."""
-    OS = "os"
-    """The operating system. A killed process loses nothing; a crashed machine or a power cut may lose the last seconds
-    of acknowledged commands, and leaves a valid earlier state."""
-    NONE = "none"
-    """Nothing. A killed process loses nothing; a crashed machine or a power cut may leave a database that cannot be
-    read."""
-
 
 _SYNCHRONOUS = {Durability.FSYNC: "FULL", Durability.OS: "NORMAL", Durability.NONE: "OFF"}
 
@@ -159,7 +145,7 @@ class SqliteStore(Store):
             connection.executemany(
                 "INSERT INTO journal (curriculum_id, position, checksum, record) VALUES (?, ?, ?, ?)",
                 (
-                    (number, position, _checksum(position, record), record)
+                    (number, position, checksum(position, record), record)
                     for position, record in enumerate(records, first_position)
                 ),
             )
@@ -181,10 +167,10 @@ class SqliteStore(Store):
                 (number, after, last),
             )
             expected = after + 1
-            for position, checksum, record in rows:
+            for position, stored, record in rows:
                 if position != expected:
                     break
-                if checksum != _checksum(position, record):
+                if stored != checksum(position, record):
                     raise CorruptJournalError(f"{name}: record {position} is damaged")
                 yield position, record
                 expected += 1
@@ -212,7 +198,7 @@ class SqliteStore(Store):
             )
             connection.execute(
                 "UPDATE snapshot SET bytes = ?, checksum = ? WHERE id = ?",
-                (len(state), _checksum(position, state), snapshot_id),
+                (len(state), checksum(position, state), snapshot_id),
             )
 
     def snapshots(self, name: str) -> Iterator[tuple[int, bytes]]:
@@ -225,13 +211,13 @@ class SqliteStore(Store):
         return self._read_snapshots(name, found)
 
     def _read_snapshots(self, name: str, found: list[tuple[int, int, int, int]]) -> Iterator[tuple[int, bytes]]:
-        for snapshot_id, position, size, checksum in found:
+        for snapshot_id, position, size, expected in found:
             with self._transaction() as connection:
                 chunks = connection.execute(
                     "SELECT data FROM snapshot_chunk WHERE snapshot_id = ? ORDER BY number", (snapshot_id,)
                 ).fetchall()
             state = b"".join(chunk for (chunk,) in chunks)
-            if len(state) != size or _checksum(position, state) != checksum:
+            if len(state) != size or checksum(position, state) != expected:
                 _log.error("snapshot_damaged", curriculum=name, position=position, bytes=size, bytes_found=len(state))
                 continue
             yield position, state
@@ -378,11 +364,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _checksum(position: int, data: bytes) -> int:
-    """CRC-32 of the data, begun at the position, so that a row in the wrong place is damaged, too."""
-    return zlib.crc32(data, position & 0xFFFFFFFF)
 
 
 def _number(connection: sqlite3.Connection, name: str) -> int:

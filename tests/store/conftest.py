@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from syllabus_service.store import Durability, MemoryStore, SqliteStore, Store
+from syllabus_service.store.postgresql import PostgresqlStore
+from tests.postgresql import PostgresServer
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda directory: MemoryStore(),
-    "sqlite": lambda directory: SqliteStore(directory / "data", Durability.OS),
+_numbers = itertools.count(1)
+
+STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Store]] = {
+    "memory": lambda request, directory: MemoryStore(),
+    "sqlite": lambda request, directory: SqliteStore(directory / "data", Durability.OS),
+    "postgresql": lambda request, directory: PostgresqlStore(
+        request.getfixturevalue("database").url(), Durability.OS, schema=f"conformance_{next(_numbers)}"
+    ),
 }
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[PostgresServer]:
+    """A running PostgreSQL. A test that stops it starts it again."""
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture(params=sorted(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with STORES[request.param](tmp_path) as opened:
+    with STORES[request.param](request, tmp_path) as opened:
         yield opened
 
 

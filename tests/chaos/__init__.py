@@ -1,0 +1,1 @@
+"""Faults at the service's boundary: killed processes, cut connections, lost databases, copied files."""
