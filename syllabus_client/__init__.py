@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ServiceUnavailableError,
         TaskTimeoutError,
     )
+    from syllabus_client.evaluator import Evaluation, Evaluator
     from syllabus_client.multiprocessing import MultiProcessingSyncWrapper, make_multiprocessing_curriculum
     from syllabus_client.ray import RaySyncWrapper, make_ray_curriculum
     from syllabus_client.session_statistics import SessionStatistics
@@ -64,6 +65,7 @@ _MODULES = {
         "ServiceUnavailableError",
         "TaskTimeoutError",
     ),
+    "evaluator": ("Evaluation", "Evaluator"),
     "multiprocessing": ("MultiProcessingSyncWrapper", "make_multiprocessing_curriculum"),
     "ray": ("RaySyncWrapper", "make_ray_curriculum"),
     "session_statistics": ("SessionStatistics",),
@@ -102,6 +104,8 @@ __all__ = [
     "CurriculumNotFoundError",
     "CurriculumServiceError",
     "DiscreteTaskSpace",
+    "Evaluation",
+    "Evaluator",
     "GymnasiumSyncWrapper",
     "InvalidArgumentError",
     "LimitExceededError",
