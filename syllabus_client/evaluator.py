@@ -46,8 +46,9 @@ class Evaluator:
     running environments at once, so a long episode does not hold up the others. The episodes are no part of the
     curriculum's statistics: only their success rates are pushed, by ``update``.
 
-    An episode succeeds where its last ``info["task_completion"]`` is at least ``success_threshold``. Episode j of a task
-    is reset with seed ``seed + j``, whatever environment runs it, so two evaluations of a deterministic policy agree.
+    An episode succeeds where its last ``info["task_completion"]`` is at least ``success_threshold``. Episode j of a
+    task is reset with seed ``seed + j``, whatever environment runs it, so two evaluations of a deterministic policy
+    agree.
 
     Args:
         make_env: makes one environment whose ``reset`` takes ``new_task``; without a sync wrapper.
