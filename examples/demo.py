@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import multiprocessing
 import signal
 import sys
 import time
@@ -29,7 +30,14 @@ from syllabus_service.curricula import Curriculum, create
 NUM_ENVS = 4
 SHOW_INTERVAL = 0.5
 """Seconds between two looks at the service's distribution."""
-CURVE_POINTS = 24
+PRELOADED = [
+    "examples.policy_rollout",
+    "examples.report",
+    "syllabus_client.multiprocessing",
+    "syllabus_service.curricula",
+]
+"""What the workers import, imported once for all of them."""
+CURVE_POINTS = 16
 """How many policies of a training, at most, the learning curve evaluates."""
 
 CURRICULA: dict[str, Callable[[int], Curriculum]] = {
@@ -41,8 +49,11 @@ CURRICULA: dict[str, Callable[[int], Curriculum]] = {
 
 
 def make_env(task_queue: object, update_queue: object) -> gym.Env[np.ndarray, np.ndarray]:
-    """One worker's environment. Runs in the worker's process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the main one cleans up
+    """One worker's environment. The main process makes one, too, and asks it for its spaces only."""
+    if multiprocessing.parent_process() is not None:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # Ctrl-C reaches all processes of a terminal; the main one cleans up
     return PolicyRollout(MultiProcessingSyncWrapper(make_cartpole(), task_queue, update_queue))
 
 
@@ -146,6 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--output", type=Path, default=Path("demo-output"), help="folder of picture and figures (default: demo-output)"
     )
     options = parser.parse_args(arguments)
+    multiprocessing.set_forkserver_preload(PRELOADED)
     try:
         with open_view() as view:
             view.say(
