@@ -93,7 +93,7 @@ class Connections:
             raise StoreError("store: expected a URL such as postgresql://USER@HOST:PORT/DATABASE") from None
         self._conninfo = conninfo.make_conninfo("", **{**_DEFAULTS, **given})
         self._settings = {
-            "path": f'"{schema}"',
+            "path": '"' + schema.replace('"', '""') + '"',
             "timeout": f"{max(1, round(call_seconds * _SERVER_SHARE * 1000))}ms",
             "sync": durability is Durability.FSYNC,
         }
