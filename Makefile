@@ -72,11 +72,12 @@ proto-release: .venv/ready  ## Freeze the contract: what proto-check compares ag
 serve: .venv/ready  ## A service on loopback, or on LISTEN=
 	@$(BIN)/syllabus-service serve --listen $(LISTEN)
 
-bench: .venv/ready  ## The benchmarks of benchmarks/
-	$(BIN)/python -m benchmarks
+bench: .venv/ready  ## Every benchmark of benchmarks/
+	@set -e; for each in benchmarks/[a-z]*.py; do \
+	  name=$$(basename $$each .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 soak: .venv/ready  ## Faults for a long time: kills, cut connections, replaced workers
-	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.chaos
 
 image:  ## The container image, by buildah or docker; BASE=, IMAGE= and IMAGE_FLAGS= change it
 	@test -n "$(BUILDER)" || { echo "image: needs buildah or docker; see docs/operations.md"; exit 1; }

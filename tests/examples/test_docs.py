@@ -99,6 +99,12 @@ def test_every_option_of_serve_is_explained_and_no_other():
     assert explained == told
 
 
+def test_every_command_is_explained():
+    page = (ROOT / "docs/operations.md").read_text()
+    for name in main.commands:
+        assert f"syllabus-service {name}" in page
+
+
 def test_the_bounds_that_are_told_are_the_bounds():
     page = (ROOT / "docs/operations.md").read_text()
     limits = Limits()
