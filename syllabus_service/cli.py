@@ -14,13 +14,14 @@ import click
 import structlog
 
 from syllabus_service.addresses import AddressError
+from syllabus_service.admin import create_command, delete_command, describe_command, list_command
 from syllabus_service.config import ConfigError, ConfiguredCurriculum, load_config
 from syllabus_service.engine import LocalEngine
 from syllabus_service.errors import RequestError
 from syllabus_service.limits import Limits
 from syllabus_service.logs import LogFormat, configure_logs
 from syllabus_service.server import Server, ServerSettings, TlsFiles
-from syllabus_service.store import Durability, SqliteStore, Store, StoreError
+from syllabus_service.store import Durability, SqliteStore, Store, StoreError, open_store
 
 _log = structlog.get_logger(__name__)
 
@@ -29,6 +30,10 @@ _log = structlog.get_logger(__name__)
 @click.version_option(version("syllabus-service"), prog_name="syllabus-service")
 def main() -> None:
     """Schedules curricula for reinforcement learning, over gRPC."""
+
+
+for _command in (list_command, describe_command, create_command, delete_command):
+    main.add_command(_command)
 
 
 @main.command()
@@ -44,6 +49,13 @@ def main() -> None:
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where curricula are kept; made where it does not exist. Without it, everything ends with the process.",
+)
+@click.option(
+    "--store",
+    "store_url",
+    metavar="URL",
+    help="Where curricula are kept, instead of --data-dir: postgresql://USER@HOST:PORT/DATABASE or sqlite:///DIRECTORY. "
+    "A service that is started later on the same database takes its curricula over.",
 )
 @click.option(
     "--durability",
@@ -90,6 +102,7 @@ def main() -> None:
 def serve(
     listen: tuple[str, ...],
     data_dir: Path | None,
+    store_url: str | None,
     durability: str,
     config: Path | None,
     allow_curriculum: tuple[str, ...],
@@ -110,6 +123,8 @@ def serve(
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key belong together")
+    if data_dir is not None and store_url is not None:
+        raise click.UsageError("--data-dir and --store exclude each other")
     configure_logs(log_format, log_level)
     tls = TlsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
     with _one_line_errors():
@@ -118,8 +133,10 @@ def serve(
             store: Store | None = None
             if data_dir is not None:
                 store = stack.enter_context(SqliteStore(data_dir, Durability(durability)))
+            elif store_url is not None:
+                store = stack.enter_context(open_store(store_url, Durability(durability)))
             else:
-                _log.warning("nothing_is_kept", reason="no --data-dir: everything ends with this process")
+                _log.warning("nothing_is_kept", reason="no --data-dir and no --store: all ends with this process")
             limits = replace(Limits(), max_message_bytes=max_message_mib << 20)
             asyncio.run(
                 _serve(

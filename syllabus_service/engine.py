@@ -72,6 +72,7 @@ class LocalEngine:
         self._allowed = frozenset(allowed_curricula)
         self._runners: dict[str, CurriculumRunner] = {}
         self._broken: dict[str, FailedPrecondition] = {}
+        self._uncertain: dict[str, int] = {}  # incarnations by name, of creations whose answer was lost
         self._changing = asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._work = ThreadPoolExecutor(2, "engine")
@@ -161,10 +162,13 @@ class LocalEngine:
             incarnation = secrets.randbelow(2**64 - 1) + 1
             if self._store is None:
                 return self._host(name, incarnation, spec, curriculum, lease)
+            if (adopted := await self._adopt(self._store, name)) is not None:
+                return self._existing(name, spec, allow_existing) or adopted
+            packed = spec.SerializeToString(deterministic=True)
+            self._uncertain[name] = incarnation
             with _refusals():
-                await self._in_thread(
-                    self._store.create_curriculum, name, incarnation, spec.SerializeToString(deterministic=True)
-                )
+                await self._in_thread(self._store.create_curriculum, name, incarnation, packed)
+            del self._uncertain[name]
             make_host = self._host_maker(spec)
             host = CurriculumHost(curriculum, limits=self.limits, lease_seconds=lease)
             durable = self._durable(self._store, name, make_host)
@@ -233,6 +237,19 @@ class LocalEngine:
 
     # Making
 
+    async def _adopt(self, store: Store, name: str) -> CurriculumRunner | None:
+        """Serve what an earlier creation of this engine has stored when its answer was lost; None: nothing."""
+        incarnation = self._uncertain.pop(name, None)
+        if incarnation is None:
+            return None
+        with _refusals():
+            for stored in await self._in_thread(store.list_curricula):
+                if (stored.name, stored.incarnation) == (name, incarnation):
+                    spec = pb.CurriculumSpec.FromString(stored.spec)
+                    parts = await self._in_thread(self._recover_stored, store, stored, spec)
+                    return self._register(self._run(name, incarnation, spec, *parts))
+        return None
+
     def _existing(self, name: str, spec: pb.CurriculumSpec, allow_existing: bool) -> CurriculumRunner | None:
         if (broken := self._broken.get(name)) is not None:
             raise broken
@@ -285,6 +302,7 @@ class LocalEngine:
     def _recover_stored(
         self, store: Store, stored: StoredCurriculum, spec: pb.CurriculumSpec
     ) -> tuple[CurriculumHost, Durable]:
+        store.take_over(stored.name)
         make_host = self._host_maker(spec)
         return recover(store, stored.name, make_host), self._durable(store, stored.name, make_host)
 

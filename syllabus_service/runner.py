@@ -21,7 +21,13 @@ from syllabus_service.host import CurriculumHost
 from syllabus_service.lease_clock import LeaseClock
 from syllabus_service.room import Room
 from syllabus_service.sessions import Answer, Reply
-from syllabus_service.store import PositionConflictError, Store, StoreError, StoreUnavailableError
+from syllabus_service.store import (
+    PositionConflictError,
+    Store,
+    StoreError,
+    StoreFencedError,
+    StoreUnavailableError,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -246,6 +252,10 @@ class CurriculumRunner:
                 self._take_snapshot()
         except _StoppedError:
             _log.warning("stopped_without_store", curriculum=self.name, committed=self.committed)
+        except (PositionConflictError, StoreFencedError) as error:
+            # Another process serves it now; a client that tries again may reach that one.
+            _log.error("curriculum_taken_over", curriculum=self.name, committed=self.committed, error=str(error))
+            self._fail(Unavailable(f"curriculum {self.name} was taken over by another service: {error}"))
         except Exception as error:  # noqa: BLE001 - the thread's last word: logged, and told to whoever asks
             _log.exception("curriculum_failed", curriculum=self.name)
             self._fail(FailedPrecondition(f"curriculum {self.name} has failed and is not served: {error}"))
@@ -366,8 +376,6 @@ class CurriculumRunner:
             except StoreUnavailableError as error:
                 uncertain = True
                 self._set_away(error)
-            except PositionConflictError as error:
-                raise PositionConflictError(f"another writer has changed its journal: {error}") from error
             if self._stopping.wait(delay):
                 raise _StoppedError
             delay = min(2 * delay, _LONGEST_RETRY_SECONDS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_client.wire import curriculum_pb2 as pb
@@ -177,6 +178,23 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path) -> None:
     assert f"{config}:2" in _refused("--config", str(config), "--listen", f"unix:{tmp_path}/s")
 
 
+def test_a_store_may_be_given_by_its_url_and_a_wrong_one_is_refused_in_one_line(
+    start_service: Callable, tmp_path: Path
+) -> None:
+    with SqliteStore(tmp_path / "data") as store, serving(store) as server:
+        server.create("maze")
+    service = start_service("--store", f"sqlite:///{tmp_path}/data", data_dir=None)
+    with service.stub() as stub:
+        assert stub.GetCurriculum(pb.GetCurriculumRequest(curriculum="maze"), timeout=TIMEOUT).curriculum.position == 0
+    assert "expected sqlite" in _refused("--store", "nosuch://x", "--listen", f"unix:{tmp_path}/t")
+
+
+def test_two_places_to_keep_curricula_are_a_wrong_usage(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["serve", "--store", "memory:", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "exclude each other" in result.output
+
+
 def test_a_certificate_without_its_key_is_a_wrong_usage() -> None:
     result = CliRunner().invoke(main, ["serve", "--tls-cert", "cert.pem"])
     assert result.exit_code == 2
@@ -186,3 +204,31 @@ def test_a_certificate_without_its_key_is_a_wrong_usage() -> None:
 def test_help_and_version_are_told() -> None:
     assert "--durability" in CliRunner().invoke(main, ["serve", "--help"]).output
     assert CliRunner().invoke(main, ["--version"]).output.startswith("syllabus-service, version ")
+
+
+def _run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, arguments)
+    return result.exit_code, result.output
+
+
+def test_an_operator_creates_lists_describes_and_deletes_curricula(tmp_path: Path) -> None:
+    config = _write(tmp_path / "curricula.yaml", _MAZE + "    task_space: 3\n")
+    with capture_logs(), serving() as server:  # whose log would be among what the command says
+        target = ("--target", server.address)
+        assert _run("create", str(config), *target) == (0, "maze\n")
+        assert _run("ls", *target) == (0, "maze\tdomain_randomization\t0\n")
+        code, described = _run("describe", "maze", *target)
+        assert code == 0
+        assert '"algorithm": "domain_randomization"' in described
+        code, said = _run("create", str(config), *target)
+        assert (code, "ALREADY_EXISTS" in said) == (1, True)
+        assert _run("create", str(config), "--allow-existing", *target)[0] == 0
+        assert _run("delete", "maze", *target) == (0, "")
+        code, said = _run("describe", "maze", *target)
+        assert (code, said.count("\n"), "NOT_FOUND" in said) == (1, 1, True)
+
+
+def test_an_operator_is_told_in_one_line_that_there_is_no_service(tmp_path: Path) -> None:
+    code, said = _run("ls", "--target", f"unix:{tmp_path}/nobody", "--timeout", "0.5")
+    assert (code, said.count("\n")) == (1, 1)
+    assert f"unix:{tmp_path}/nobody" in said

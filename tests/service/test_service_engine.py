@@ -22,7 +22,7 @@ from syllabus_service.host import CurriculumHost
 from syllabus_service.lease_clock import LeaseClock
 from syllabus_service.runner import RunnerSettings
 from syllabus_service.store import MemoryStore, SqliteStore, StoreUnavailableError
-from tests.service.serving import TIMEOUT, Serving, Stream, column, episodes, num_episodes, serving, status
+from tests.service.serving import TIMEOUT, Serving, Stream, column, episodes, num_episodes, serving, spec, status
 
 
 class Unsavable(Curriculum):
@@ -42,7 +42,7 @@ class Trouble:
     away: bool = False
     """Every append fails."""
     forget_answers: int = 0
-    """So many appends are written, and then their answer is lost."""
+    """So many appends or creations are written, and then their answer is lost."""
     fail_snapshots: bool = False
     gate: threading.Event = field(default_factory=threading.Event)
     """Every append waits for it."""
@@ -66,6 +66,12 @@ class TroubledStore(MemoryStore):
             raise StoreUnavailableError("the disk is full")
         super().append(name, first_position, records)
         self.sizes.append(len(records))
+        if self.trouble.forget_answers:
+            self.trouble.forget_answers -= 1
+            raise StoreUnavailableError("the connection was lost")
+
+    def create_curriculum(self, name: str, incarnation: int, spec: bytes) -> None:
+        super().create_curriculum(name, incarnation, spec)
         if self.trouble.forget_answers:
             self.trouble.forget_answers -= 1
             raise StoreUnavailableError("the connection was lost")
@@ -127,6 +133,19 @@ def test_a_write_whose_answer_was_lost_is_not_written_again() -> None:
         assert _journal(store) == [1, 2, 3, 4]
 
 
+def test_a_creation_whose_answer_was_lost_is_found_when_it_is_asked_for_again() -> None:
+    store = TroubledStore()
+    with serving(store) as server:
+        store.trouble.forget_answers = 1
+        request = pb.CreateCurriculumRequest(name="maze", spec=spec(), allow_existing=True)
+        with pytest.raises(grpc.RpcError) as refused:
+            server.stub.CreateCurriculum(request, timeout=TIMEOUT)
+        assert status(refused.value) == "UNAVAILABLE"
+        found = server.stub.CreateCurriculum(request, timeout=TIMEOUT).curriculum
+        assert found.incarnation == store.list_curricula()[0].incarnation
+        assert server.stub.GetTask(_get(1), timeout=TIMEOUT).incarnation == found.incarnation
+
+
 def test_a_stop_while_the_store_is_away_does_not_hang_and_acknowledges_nothing() -> None:
     store = TroubledStore()
     with serving(store) as server:
@@ -142,17 +161,17 @@ def test_a_stop_while_the_store_is_away_does_not_hang_and_acknowledges_nothing()
     assert _journal(store) == []
 
 
-def test_another_writer_s_record_stops_the_curriculum_and_is_never_overwritten() -> None:
+def test_another_writer_s_record_ends_the_curriculum_here_and_is_never_overwritten() -> None:
     store = MemoryStore()
     with serving(store) as server:
         server.create()
         store.append("maze", 1, [b"somebody else's"])
-        with pytest.raises(grpc.RpcError) as refused:
-            server.stub.GetTask(_get(1), timeout=TIMEOUT)
-        assert status(refused.value) == "UNAVAILABLE"
-        with pytest.raises(grpc.RpcError) as refused:
-            server.stub.GetTask(_get(1), timeout=TIMEOUT)
-        assert status(refused.value) == "FAILED_PRECONDITION"
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError) as refused:
+                server.stub.GetTask(_get(1), timeout=TIMEOUT)
+            assert status(refused.value) == "UNAVAILABLE"
+        assert "taken over" in refused.value.details()
+        assert not server.engine.available
         assert list(store.read("maze", 0)) == [(1, b"somebody else's")]
 
 
