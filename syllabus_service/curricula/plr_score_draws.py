@@ -93,23 +93,40 @@ class ScoreDraws:
             self._ranking.replace(slots[old], old_keys, keys[old])
             self._ranking.insert(slots[newly_seen], keys[newly_seen])
 
+    def prepare(self) -> None:
+        """Bring what is drawn from up to date, as far as ``max_age`` asks for it. Called before a batch of draws."""
+        if self._draws_from_whole() and (self.built is None or self.age >= self._max_age > 0):
+            self.built = Categorical(plr_transforms.distribution(self._transform, self._scores, self._seen.mask))
+            self.age = 0
+
+    def distribution(self) -> np.ndarray:
+        """float64 (N,): the probability of each slot to be drawn; all zeros where none is seen."""
+        if self._draws_from_whole() and self.built is not None and self.age < self._max_age:
+            return self.built.probabilities
+        return plr_transforms.distribution(self._transform, self._scores, self._seen.mask)
+
     def draw(self, k: int, rng: np.random.Generator) -> np.ndarray:
-        """int64 (k,): slots, drawn independently. At least one must be seen."""
+        """int64 (k,): slots, drawn independently. At least one must be seen, and ``prepare`` called."""
         if self._transform.name == "constant" or (self._sums is not None and not self._ready()):
             return self._seen.draw_members(k, rng)
         if self._sums is not None:
             return self._sums.draw(k, rng)
         if self._ranking is not None and self._running is not None and self._seen_come_first(self._ranking):
-            self.built = None
             points = rng.random(k) * self._running[self._seen.count - 1]
             return self._ranking.at(self._seen.count - 1 - np.searchsorted(self._running, points, side="right"))
-        built = self._build()
-        if self._max_age > 0:
-            self.age += k
-        return built.draw(k, rng)[0]
+        if self._max_age == 0:
+            return self._whole().draw(k, rng)[0]
+        parts = []
+        while k > 0:
+            self.prepare()
+            count = min(k, self._max_age - self.age)
+            parts.append(self._whole().draw(count, rng)[0])
+            self.age += count
+            k -= count
+        return np.concatenate(parts)
 
     def probability(self, slots: np.ndarray) -> np.ndarray:
-        """float64 (k,): the probability with which ``draw`` draws each of the seen ``slots``."""
+        """float64 (k,): the probability with which ``draw`` drew each of the seen ``slots`` last."""
         if self._transform.name == "constant" or (self._sums is not None and not self._ready()):
             return np.full(len(slots), 1.0 / self._seen.count)
         if self._sums is not None:
@@ -118,8 +135,8 @@ class ScoreDraws:
             keys = plr_transforms.ranking_key(self._transform, self._scores[slots])
             rank = self._seen.count - self._ranking.places(keys, slots)
             return rank ** (-1.0 / self._transform.temperature) / self._running[self._seen.count - 1]
-        built = self._build() if self.built is None else self.built
-        return built.weights[slots] / built.total
+        whole = self._whole()
+        return whole.weights[slots] / whole.total
 
     def _seen_come_first(self, ranking: Ranking) -> bool:
         return self._seen.count == len(self._scores) or ranking.lowest() > 0
@@ -144,8 +161,12 @@ class ScoreDraws:
         slots = np.sort(self._seen.members)
         return Ranking(plr_transforms.ranking_key(self._transform, self._scores[slots]), slots)
 
-    def _build(self) -> Categorical:
-        if self.built is None or self.age >= self._max_age > 0:
-            self.built = Categorical(plr_transforms.distribution(self._transform, self._scores, self._seen.mask))
-            self.age = 0
+    def _draws_from_whole(self) -> bool:
+        if self._ranking is not None:
+            return not self._seen_come_first(self._ranking)
+        return self._sums is None and self._transform.name != "constant"
+
+    def _whole(self) -> Categorical:
+        if self.built is None:
+            raise ValueError("prepare: expected to be called before a batch of draws")
         return self.built

@@ -103,17 +103,8 @@ class StalenessDraws:
             slots[positions] = self._seen.draw_members(len(positions), rng)
         elif self._transform.name in ("power", "softmax"):
             self._draw_by_rejection(slots, positions, rng)
-        elif self._max_age > 0:
-            slots[positions] = self._old(self._last_drawn, self.clock).draw(len(positions), rng)[0]
         else:
-            last_drawn = self._last_drawn.copy()
-            done = 0
-            for position in positions.tolist():
-                held = done + np.flatnonzero(slots[done:position] >= 0)
-                last_drawn[slots[held]] = self.clock + 1 + held
-                done = position
-                present = self._distribution(last_drawn, self.clock + position)
-                slots[position] = Categorical(present).draw(1, rng)[0][0]
+            self._draw_from_whole(slots, positions, rng)
 
     def probability(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """float64 (r,): the probability of the seen tasks at ``positions`` of k draws ``slots``.
@@ -126,24 +117,34 @@ class StalenessDraws:
             return np.full(len(positions), 1.0 / self._seen.count)
         if self._transform.name == "power" and self._transform.temperature == 1.0:
             return self._linear_probability(slots)[positions]
-        if self._max_age > 0 and self._transform.name != "softmax":
-            built = self._old(self._last_drawn, self.clock)
-            return built.weights[drawn] / built.total
+        if self._max_age > 0 and self._transform.name not in ("power", "softmax"):
+            return self.distribution()[drawn]
         return self._distribution(self._last_drawn, self.clock)[drawn]
 
     def distribution(self) -> np.ndarray:
-        """float64 (N,): the probability of each task, by the present stalenesses. O(N), and O(N log N) for ranks."""
+        """float64 (N,): the probability of each slot to be drawn. O(N), and O(N log N) for ranks."""
+        if self.built is not None and self.age < self._max_age:
+            return self.built.probabilities
         return self._distribution(self._last_drawn, self.clock)
 
     def _distribution(self, last_drawn: np.ndarray, clock: int) -> np.ndarray:
         stalenesses = (clock - last_drawn).astype(np.float64)
         return plr_transforms.distribution(self._transform, stalenesses, self._seen.mask)
 
-    def _old(self, last_drawn: np.ndarray, clock: int) -> Categorical:
-        if self.built is None or self.age >= self._max_age:
-            self.built = Categorical(self._distribution(last_drawn, clock))
-            self.age = 0
-        return self.built
+    def _draw_from_whole(self, slots: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> None:
+        last_drawn: np.ndarray | None = None
+        done = 0
+        for position in positions.tolist():
+            if self.built is None or self.age + position >= self._max_age:
+                last_drawn = self._last_drawn.copy() if last_drawn is None else last_drawn
+                held = done + np.flatnonzero(slots[done:position] >= 0)
+                last_drawn[slots[held]] = self.clock + 1 + held
+                done = position
+                self.built = Categorical(self._distribution(last_drawn, self.clock + position))
+                self.age = -position  # ``advance`` adds the draws of this batch, those before this one, too
+            slots[position] = self.built.draw(1, rng)[0][0]
+        if self._max_age == 0:
+            self.built, self.age = None, 0
 
     def _linear_probability(self, slots: np.ndarray) -> np.ndarray:
         """staleness / sum of the seen tasks' stalenesses, at each of k draws; whole numbers until the division."""

@@ -48,7 +48,7 @@ class PrioritizedLevelReplay(Curriculum):
 
     k draws at one time are distributed as k draws one by one: each changes the stalenesses for the next. The
     probabilities that come with them are those of each task when it was drawn; for a staleness transform other than
-    constant, and power with temperature 1, those at the first of the k draws.
+    constant, and power with temperature 1, and where ``max_age`` runs out among the k, those at one of the k draws.
 
     Cost: with the default transforms O(log N) a draw and a score, and O(N) now and then (see ``ScoreDraws`` and
     ``StalenessDraws``); about 70 bytes a task, and as many an unfinished episode.
@@ -80,8 +80,8 @@ class PrioritizedLevelReplay(Curriculum):
         max_unfinished_episodes: of how many environments unfinished episodes are kept between rollouts, at least 1.
         max_age: how many tasks may be drawn from a distribution before it is computed again, at least 0, where it takes
             O(N) or more to compute: eps_greedy, max, and ranks as staleness_transform or over scores some of which lie
-            at or below 0 while tasks are unseen. None: 0 up to 100,000 tasks, N / 16 beyond. The other transforms are
-            always exact.
+            at or below 0 while tasks are unseen. ``distribution`` tells what is drawn from, old or not. None: 0 up to
+            100,000 tasks, N / 16 beyond. The other transforms are always exact.
     """
 
     state_fields = ("replay_state",)
@@ -229,7 +229,7 @@ class PrioritizedLevelReplay(Curriculum):
         return p * self._replay_distribution() + (1.0 - p) * new
 
     def _replay_distribution(self) -> np.ndarray:
-        mixture = plr_transforms.distribution(self._score_transform, self._task_scores, self._seen.mask)
+        mixture = self._score_draws.distribution()
         if self.staleness_coef > 0:
             mixture *= 1.0 - self.staleness_coef
             mixture += self.staleness_coef * self._staleness_draws.distribution()
@@ -272,6 +272,7 @@ class PrioritizedLevelReplay(Curriculum):
     def _draw_replays(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Fill ``positions`` of ``slots`` with replays; return the probability of each."""
         coefficient = self.staleness_coef
+        self._score_draws.prepare()
         stale = self.rng.random(len(positions)) < coefficient if coefficient > 0 else np.zeros(len(positions), bool)
         by_score = positions[~stale]
         if len(by_score):
