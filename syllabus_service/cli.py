@@ -54,8 +54,8 @@ for _command in (list_command, describe_command, create_command, delete_command)
     "--store",
     "store_url",
     metavar="URL",
-    help="Where curricula are kept, instead of --data-dir: postgresql://USER@HOST:PORT/DATABASE or sqlite:///DIRECTORY. "
-    "A service that is started later on the same database takes its curricula over.",
+    help="Where curricula are kept, instead of --data-dir: postgresql://USER@HOST:PORT/DATABASE or "
+    "sqlite:///DIRECTORY. A service that is started later on the same database takes its curricula over.",
 )
 @click.option(
     "--durability",

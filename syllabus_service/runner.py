@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -49,9 +50,11 @@ class RunnerSettings:
     """Most commands of one curriculum that wait or are being applied; the next sender waits."""
     max_queued_bytes: int = 256 * 1024 * 1024
     """Most bytes of such commands."""
-    snapshot_after_commands: int = 50_000
-    """A snapshot is taken after this many commands,"""
-    snapshot_after_bytes: int = 256 * 1024 * 1024
+    snapshot_after_work_seconds: float = 2.0
+    """A snapshot is taken when the commands since the last one took this long to apply: a recovery replays as long,"""
+    snapshot_after_commands: int = 1_000_000
+    """or after this many commands,"""
+    snapshot_after_bytes: int = 1024 * 1024 * 1024
     """or this many bytes of journal,"""
     snapshot_after_seconds: float = 300.0
     """or this long after the last one, if there were commands."""
@@ -159,6 +162,7 @@ class CurriculumRunner:
         self._next_tick = clock() + self._tick_seconds
         self._snapshot_position = host.position
         self._snapshot_bytes = 0
+        self._snapshot_work = 0.0
         self._snapshot_time = clock()
         self._snapshot_job: Future[None] | None = None
         host.renew_leases(self._leases.time)
@@ -329,7 +333,9 @@ class CurriculumRunner:
         return answers
 
     def _apply_together(self, commands: Sequence[Command], now: float) -> list[Answer]:
+        started = time.thread_time()
         batch = self._host.apply(commands, now)
+        self._snapshot_work += time.thread_time() - started
         for failure in batch.failures:
             _log.error(
                 "curriculum_error",
@@ -410,7 +416,8 @@ class CurriculumRunner:
             return False
         settings = self._settings
         return (
-            self.committed - self._snapshot_position >= settings.snapshot_after_commands
+            self._snapshot_work >= settings.snapshot_after_work_seconds
+            or self.committed - self._snapshot_position >= settings.snapshot_after_commands
             or self._snapshot_bytes >= settings.snapshot_after_bytes
             or self._clock() - self._snapshot_time >= settings.snapshot_after_seconds
         )
@@ -432,7 +439,8 @@ class CurriculumRunner:
             )
             self._snapshots = False
             return
-        self._snapshot_position, self._snapshot_bytes, self._snapshot_time = position, 0, self._clock()
+        self._snapshot_position, self._snapshot_time = position, self._clock()
+        self._snapshot_bytes, self._snapshot_work = 0, 0.0
         self._snapshot_job = self._durable.snapshot_writer.submit(
             self._write_snapshot, self._durable.store, position, state
         )

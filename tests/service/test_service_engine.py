@@ -198,6 +198,13 @@ def test_snapshots_are_taken_by_journal_length_and_the_journal_is_trimmed_behind
             assert num_episodes(server.stub) == {0: 19, 1: 19, 2: 19}
 
 
+def test_a_snapshot_is_taken_when_its_commands_took_as_long_as_a_recovery_may() -> None:
+    store = MemoryStore()
+    settings = RunnerSettings(snapshot_after_work_seconds=1e-9, keep_snapshots=1000)
+    _run_twice(store, "domain_randomization", settings, 10)
+    assert len(list(store.snapshots("maze"))) > 1  # and not only the one of the stop
+
+
 def test_a_damaged_newest_snapshot_falls_back_to_the_one_before_and_says_so(tmp_path: Path) -> None:
     with SqliteStore(tmp_path) as store:
         _run_twice(store, "domain_randomization", RunnerSettings(snapshot_after_commands=10), 35)
