@@ -20,6 +20,7 @@ from syllabus_service.engine import LocalEngine
 from syllabus_service.errors import RequestError
 from syllabus_service.limits import Limits
 from syllabus_service.logs import LogFormat, configure_logs
+from syllabus_service.offline import replay_command
 from syllabus_service.server import Server, ServerSettings, TlsFiles
 from syllabus_service.store import Durability, SqliteStore, Store, StoreError, open_store
 
@@ -32,7 +33,7 @@ def main() -> None:
     """Schedules curricula for reinforcement learning, over gRPC."""
 
 
-for _command in (list_command, describe_command, create_command, delete_command):
+for _command in (list_command, describe_command, create_command, delete_command, replay_command):
     main.add_command(_command)
 
 
