@@ -11,7 +11,7 @@ COPY syllabus_service syllabus_service
 # The environment that goes into the image has no pip and no compiler.
 RUN python3 -m venv /opt/build \
  && python3 -m venv --without-pip /opt/syllabus \
- && /opt/build/bin/pip --python /opt/syllabus/bin/python install --quiet --no-cache-dir --no-compile '.[service]' \
+ && /opt/build/bin/pip --python /opt/syllabus/bin/python install --quiet --no-cache-dir --no-compile '.[postgresql,service]' \
  && /opt/syllabus/bin/python -m compileall -q /opt/syllabus/lib
 
 FROM ${BASE}
