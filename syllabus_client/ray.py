@@ -51,13 +51,15 @@ class RayCurriculumHandle:
 class _CurriculumActor:
     """The actor: the embedded service, in a thread of the actor's process."""
 
-    def __init__(self, curriculum: Curriculum, name: str, host: str | None, lease: float) -> None:
+    def __init__(self, pickled: bytes, name: str, host: str | None, lease: float) -> None:
+        import cloudpickle
         import ray.util
 
         from syllabus_service.embedded import EmbeddedThread
 
         host = host or ray.util.get_node_ip_address()
         host = f"[{host}]" if ":" in host else host
+        curriculum = cloudpickle.loads(pickled)
         self._service = EmbeddedThread(curriculum, name=name, listen=f"{host}:0", lease=lease, insecure=True)
 
     def address(self) -> str:
@@ -132,12 +134,15 @@ def make_ray_curriculum(
         ray.exceptions.RayActorError: the service did not start; with its traceback.
         ray.exceptions.GetTimeoutError: it took longer than ``timeout``.
     """
+    import cloudpickle
     import ray
 
     handle = RayCurriculumHandle(name, namespace)
+    # As bytes, because Ray's own way of sending an object makes its arrays read-only.
+    pickled = cloudpickle.dumps(curriculum)
     # Threads, so that a lookup is answered while the service is being stopped.
     options = {"name": name, "namespace": namespace, "num_cpus": 0, "max_concurrency": 8}
-    actor = ray.remote(_CurriculumActor).options(**options).remote(curriculum, name, host, lease)
+    actor = ray.remote(_CurriculumActor).options(**options).remote(pickled, name, host, lease)
     try:
         target = ray.get(actor.address.remote(), timeout=timeout)
         return RayCurriculum(actor, handle, target, timeout=timeout, **kwargs)

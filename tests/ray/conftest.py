@@ -1,0 +1,41 @@
+"""A Ray cluster of this machine. It is started in a network namespace of its own: ``make test-ray``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ray, with nothing but a loopback interface around it. Its files go to a temporary directory."""
+    ray = pytest.importorskip("ray")
+    if [name for _, name in socket.if_nameindex()] != ["lo"]:
+        pytest.skip("Ray listens on every interface: run make test-ray, which leaves it only a loopback interface")
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "RAY_AUTH_MODE": "disabled"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Directly in /tmp, because Ray's sockets have long names and their paths are bounded.
+        with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as directory:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=directory)
+            yield
+            ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    """No actor of ours outlives its test; Ray's own processes may."""
+    yield
+    ray = pytest.importorskip("ray")
+    if ray.is_initialized():
+        assert ray.util.list_named_actors(all_namespaces=True) == []
