@@ -191,13 +191,21 @@ class SessionMachine:
         )
         self._outbox = [pb.StreamMetricsRequest(open=open_session)]
 
-    def disconnected(self, code: str, details: str, now: float) -> None:
-        """The stream ended, or could not be opened, with this gRPC status."""
-        was = self._connection
+    def paused(self, now: float) -> None:
+        """The shell ended the stream for reasons of its own; it may open another one at once."""
+        self._went_down()
+        self._connect_at = now
+
+    def _went_down(self) -> None:
         self._connection = Connection.DOWN
         self._outbox = []
         self._owed_since = None
         self._must_reconnect = False
+
+    def disconnected(self, code: str, details: str, now: float) -> None:
+        """The stream ended, or could not be opened, with this gRPC status."""
+        was = self._connection
+        self._went_down()
         self.last_failure = Failure(code, details)
         if code in FATAL or (code == "INVALID_ARGUMENT" and was is Connection.OPENING):
             self._end(self.last_failure)

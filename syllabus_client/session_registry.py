@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Hashable
 from multiprocessing import util
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-T = TypeVar("T")
+from syllabus_client.forks import watch_forks
 
-_registries: weakref.WeakSet[SessionRegistry] = weakref.WeakSet()
+
+class Pausable(Protocol):
+    """A session, as far as a registry knows it."""
+
+    def pause(self) -> None:
+        """Disconnect, and stay so."""
+
+    def resume(self) -> None:
+        """Connect again."""
+
+
+T = TypeVar("T", bound=Pausable)
 
 
 class SessionRegistry(Generic[T]):
@@ -26,7 +36,7 @@ class SessionRegistry(Generic[T]):
         self._end_all = end_all
         self._inherited: list[object] = []
         self._begin()
-        _registries.add(self)
+        watch_forks(self)
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
@@ -61,15 +71,19 @@ class SessionRegistry(Generic[T]):
             self._sessions.clear()
         self._end_all(sessions)
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Disconnect all sessions; none is opened or closed until the fork is over."""
+        self._lock.acquire()
+        for session, _ in self._sessions.values():
+            session.pause()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        for session, _ in self._sessions.values():
+            session.resume()
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
         """Begin anew in a child. The parent's sessions are kept alive: their channels are its own."""
         self._inherited.append(self._sessions)
         self._begin()
-
-
-def _after_fork() -> None:
-    for registry in _registries:
-        registry.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

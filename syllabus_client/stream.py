@@ -122,6 +122,8 @@ class Session:
         self._last: ReadyTask | TaskColumns | None = None
         self._problem: CurriculumServiceError | None = None
         self._stopped = False
+        self._paused = False
+        self._connected = False  # whether there is a channel, or a thread that is about to make one
         self._thread = threading.Thread(target=self._run, name=f"syllabus-session-{target.curriculum}", daemon=True)
         self._thread.start()
 
@@ -486,16 +488,42 @@ class Session:
         finally:
             with self._lock:
                 self._stopped = True
-                channel, self._channel = self._channel, None
-                self._changed.notify_all()
-            if channel is not None:
-                channel.close()
+                self._disconnect()
+
+    def _disconnect(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        self._connected = False
+        self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Disconnect and stay so, for the sake of a fork; returns when nothing of gRPC's is at work here."""
+        deadline = _clock() + _JOIN_TIMEOUT
+        with self._lock:
+            self._paused = True
+            if self._stream is not None:
+                self._stream.cancel()
+            self._sender.notify_all()
+            while self._connected and (remaining := deadline - _clock()) > 0:
+                self._changed.wait(remaining)
+
+    def resume(self) -> None:
+        """Connect again, and go on where the session was."""
+        with self._lock:
+            self._paused = False
+            self._sender.notify_all()
 
     def _wait_to_connect(self) -> _Stream | None:
         with self._lock:
             while not self._stopped and (at := self._machine.connect_at()) is not None:
+                if self._paused:
+                    self._disconnect()
+                    self._sender.wait()
+                    continue
                 if (delay := at - _clock()) <= 0:
                     self._machine.connected(_clock())
+                    self._connected = True
                     self._stream = _Stream(self)
                     return self._stream
                 self._sender.wait(delay)
@@ -521,7 +549,10 @@ class Session:
             code, details = "UNAVAILABLE", str(error)
         with self._lock:
             self._stream = None
-            self._machine.disconnected(code, details, _clock())
+            if self._paused:
+                self._machine.paused(_clock())
+            else:
+                self._machine.disconnected(code, details, _clock())
             self._say_notices()
             self._sender.notify_all()
             self._changed.notify_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -20,6 +19,7 @@ from syllabus_client.errors import (
     from_status,
     status_of,
 )
+from syllabus_client.forks import watch_forks
 from syllabus_client.target import Target
 from syllabus_client.wire import curriculum_pb2_grpc as pb_grpc
 from syllabus_client.wire.metadata import APPLIED
@@ -34,7 +34,6 @@ _MIN_ATTEMPT = 2.0  # seconds that an attempt gets at least, where the deadline 
 
 _log = logging.getLogger(__name__)
 _clock = time.monotonic
-_inherited: list[object] = []  # channels of a parent process: kept, so that a child does not finalise them
 
 
 class UnaryCalls:
@@ -53,9 +52,9 @@ class UnaryCalls:
         self.timeout = timeout
         self._rng = random.Random()
         self._begin()
+        watch_forks(self)
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()  # a call that changes something is under way
         self._connecting = threading.Lock()
         self._channel: grpc.Channel | None = None
@@ -78,7 +77,6 @@ class UnaryCalls:
         A refusal leaves the sequence free, unless it says that it was used up. A service that no longer knows the
         session has not applied the call: it is made again in a new session.
         """
-        self._check_process()
         with self._lock:
             deadline = _clock() + self.timeout
             try:
@@ -136,7 +134,6 @@ class UnaryCalls:
     @property
     def stub(self) -> pb_grpc.CurriculumServiceStub:
         """Connected in this process."""
-        self._check_process()
         with self._connecting:
             if self._channel is None:
                 self._channel = self.target.channel()
@@ -144,16 +141,26 @@ class UnaryCalls:
 
     def close(self) -> None:
         """Disconnect. The next call connects again."""
-        self._check_process()
         with self._connecting:
-            channel, self._channel = self._channel, None
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
 
-    def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            _inherited.append(self._channel)
-            self._begin()
+    def before_fork(self) -> None:
+        """Disconnect: a call that is under way is sent again after the fork."""
+        self._connecting.acquire()
+        self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Let calls connect again."""
+        self._connecting.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin a session of the child's own."""
+        self._begin()
 
 
 class _Refusal(Exception):
