@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from syllabus_service.curricula import Draw, EpisodeBatch, InvalidParamsError, create, names
@@ -19,7 +19,12 @@ from .streams import bits, random_batch, reseeded, run, scribble
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
@@ -86,14 +91,14 @@ def test_draws_are_encoded_tasks_of_the_space_with_their_probabilities(case, see
 
 
 @each("has_distribution")
-@pytest.mark.parametrize("stream", [0, 2])
+@pytest.mark.parametrize("stream", [2])
 def test_single_draws_follow_the_distribution_and_know_their_probability(case, stream):
     curriculum = case.new()
     run(case, curriculum, stream, 12 * stream)
     distribution = curriculum.distribution()
     state = curriculum.state_dict()
     counts = np.zeros(len(distribution))
-    for trial in range(500):
+    for trial in range(400):
         curriculum.load_state_dict(reseeded(state, trial))
         draw = curriculum.draw(1)
         index = int(index_of(case, draw)[0])
@@ -104,14 +109,14 @@ def test_single_draws_follow_the_distribution_and_know_their_probability(case, s
 
 
 @each("has_distribution")
-@pytest.mark.parametrize("stream", [3, 4])
+@pytest.mark.parametrize("stream", [4])
 def test_a_draw_of_three_is_distributed_as_three_single_draws(case, stream):
     curriculum = case.new()
     run(case, curriculum, stream, 25)
     state = curriculum.state_dict()
     count = case.task_space.num_tasks
     together, apart = np.zeros((2, 2, count, count))
-    for trial in range(400):
+    for trial in range(250):
         for counts, parts, offset in ((together, (3,), 0), (apart, (1, 1, 1), 10**6)):
             curriculum.load_state_dict(reseeded(state, trial + offset))
             drawn = np.concatenate([index_of(case, curriculum.draw(part)) for part in parts])
