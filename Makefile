@@ -12,6 +12,7 @@ DEMO_FLAGS ?=
 LISTEN ?= 127.0.0.1:50051
 
 .PHONY: help demo test test-ray lint format proto proto-check proto-release serve bench soak image clean
+.PHONY: lint-style lint-types lint-imports lint-image
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,11 +45,19 @@ test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network names
 	elif [ $$status -ne 0 ]; then exit $$status; \
 	else .ci/with-loopback-only .venv-ray/bin/python -m pytest -m ray tests/ray; fi
 
-lint: .venv/ready proto-check  ## Style, types, import rules, the contract, the Dockerfile
+lint: lint-style lint-types lint-imports lint-image proto-check  ## Style, types, import rules, the Dockerfile, the contract
+
+lint-style: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint-types: .venv/ready
 	$(BIN)/mypy
+
+lint-imports: .venv/ready
 	$(BIN)/lint-imports --no-cache
+
+lint-image: .venv/ready
 	$(BIN)/hadolint Dockerfile
 
 format: .venv/ready  ## Bring the sources into form
