@@ -26,6 +26,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
 
     Each agent's info gets ``task`` (encoded) and ``task_purpose`` ("train" or "evaluate"). An agent's info may hold
     ``episode_metrics``, scalars by name, in the episode's last step; where several agents give one, their mean counts.
+    Steps are not sent, so a curriculum that requires step updates learns from the episodes alone.
 
     Args:
         env: a parallel environment whose ``reset`` takes ``new_task``.

@@ -65,6 +65,21 @@ class VectorSyncWrapper(
 
     Raises:
         MissingVectorTasksError: the environment cannot be told its tasks.
+
+    Example:
+        >>> from syllabus_client.multiprocessing import make_multiprocessing_curriculum
+        >>> from syllabus_client.task_spaces import DiscreteTaskSpace
+        >>> from syllabus_client.wrappers import NextTaskWrapper, TaskWrapper
+        >>> from syllabus_service.curricula import create
+        >>> in_turn = create("manual", DiscreteTaskSpace(9), {"tasks": [0, 1, 2, 3]}, seed=1)
+        >>> curriculum, task_queue, update_queue = make_multiprocessing_curriculum(in_turn)
+        >>> cartpole = lambda: NextTaskWrapper(TaskWrapper(gym.make("CartPole-v1")))
+        >>> envs = VectorSyncWrapper(gym.vector.SyncVectorEnv([cartpole, cartpole]), task_queue)
+        >>> observations, infos = envs.reset(seed=1)
+        >>> infos["task"]
+        array([0, 1])
+        >>> envs.close()
+        >>> curriculum.close()
     """
 
     def __init__(

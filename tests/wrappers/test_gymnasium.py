@@ -81,6 +81,7 @@ def test_an_episode_cut_off_by_reset_or_close_gives_its_assignment_back(record: 
     for _ in range(3):
         env.reset()
         env.step(0)
+    assert service.columns()["abandoned"] == [0, 1]  # at once, and not only when the session ends
     env.close()
     env.close()
     columns = service.columns()

@@ -100,6 +100,7 @@ def test_an_episode_cut_off_gives_its_assignment_back(record: Record) -> None:
     env.reset()
     env.step(dict.fromkeys(env.agents, 0))
     env.reset()
+    assert service.columns()["abandoned"] == [0]  # at once
     env.close()
     columns = service.columns()
     assert columns["abandoned"] == [0, 1]
