@@ -84,7 +84,7 @@ class _Submission:
 @dataclass(frozen=True)
 class _Reading:
     read: Callable[[CurriculumHost], Any]
-    future: asyncio.Future[Any] | None
+    future: asyncio.Future[Any]
 
 
 class _Marker:
@@ -155,6 +155,7 @@ class CurriculumRunner:
         self._on_available_change = on_available_change
         self._loop = asyncio.get_running_loop()
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._heard: dict[str, None] = {}  # put in by the loop, taken out by the thread, one by one
         self._room = Room(settings.max_queued_commands, settings.max_queued_bytes)
         self._stopping = threading.Event()
         self._tick_seconds = min(settings.tick_seconds, host.lease_seconds / 8)
@@ -203,8 +204,8 @@ class CurriculumRunner:
         return await future
 
     def touch(self, session_id: str) -> None:
-        """Note that a session was heard."""
-        self._put(_Reading(lambda host: host.touch(session_id, self._leases.time), None))
+        """Note that a session was heard: its lease starts anew at the next look at the leases."""
+        self._heard[session_id] = None
 
     def describe(self, *, with_task_space: bool = True) -> pb.Curriculum:
         """The curriculum as a message."""
@@ -287,25 +288,28 @@ class CurriculumRunner:
         """Apply, commit, read, answer. Returns whether to go on."""
         now = self._leases.advance(self._clock())
         submissions = [item for item in items if isinstance(item, _Submission)]
-        done: list[tuple[asyncio.Future[Any], Any]] = []
         try:
             answers = self._apply([each.command for each in submissions], now)
-            done = [(each.future, answer) for each, answer in zip(submissions, answers, strict=True)]
-            for item in items:
-                if isinstance(item, _Reading):
-                    result = self._read(item.read)
-                    if item.future is not None:
-                        done.append((item.future, result))
+            done: list[tuple[asyncio.Future[Any], Any]] = [
+                (each.future, answer) for each, answer in zip(submissions, answers, strict=True)
+            ]
+            done += [(item.future, self._read(item.read)) for item in items if isinstance(item, _Reading)]
         except Exception:
             self._answer_unavailable(items)
             raise
         self._answer(done, len(submissions), sum(len(each.command.payload) for each in submissions))
-        if _TICK in items and (expired := self._host.expire(now)) is not None:
-            _log.info("leases_ran_out", curriculum=self.name, sessions=expired.body.expired)  # type: ignore[union-attr]
-            self._apply([expired], now)
+        if _TICK in items:
+            self._end_leases(now)
         if self._snapshot_is_due():
             self._take_snapshot()
         return _STOP not in items
+
+    def _end_leases(self, now: float) -> None:
+        while self._heard:
+            self._host.touch(self._heard.popitem()[0], now)
+        if (expired := self._host.expire(now)) is not None:
+            _log.info("leases_ran_out", curriculum=self.name, sessions=expired.body.expired)  # type: ignore[union-attr]
+            self._apply([expired], now)
 
     def _apply(self, commands: Sequence[Command], now: float) -> list[Answer]:
         if not commands:
@@ -350,9 +354,10 @@ class CurriculumRunner:
 
     def _recover(self) -> None:
         """Forget the host's state, and read it again from the store."""
-        if self._durable is None:
+        durable = self._durable
+        if durable is None:
             raise RuntimeError("its state may be half changed, and it is kept nowhere")
-        self._host = self._durable.recover()
+        self._host = self._until_store_answers(lambda again: durable.recover())
         self._host.renew_leases(self._leases.time)
 
     def _read(self, read: Callable[[CurriculumHost], Any]) -> Any:
@@ -372,24 +377,33 @@ class CurriculumRunner:
             self.committed += len(records)
             return
         store, last = self._durable.store, first_position - 1 + len(records)
+
+        def append(again: bool) -> None:
+            if not (again and store.last_position(self.name) == last):  # the first attempt may have succeeded
+                store.append(self.name, first_position, records)
+
+        self._until_store_answers(append)
+        self.committed = last
+        self._snapshot_bytes += sum(map(len, records))
+
+    def _until_store_answers(self, attempt: Callable[[bool], T]) -> T:
+        """What ``attempt`` returns, tried until the store is there. Its argument: whether it was tried before."""
         delay = _FIRST_RETRY_SECONDS
-        uncertain = False
+        again = False
         while True:
             try:
-                if not (uncertain and store.last_position(self.name) == last):
-                    store.append(self.name, first_position, records)
+                result = attempt(again)
                 break
             except StoreUnavailableError as error:
-                uncertain = True
                 self._set_away(error)
+            again = True
             if self._stopping.wait(delay):
                 raise _StoppedError
             delay = min(2 * delay, _LONGEST_RETRY_SECONDS)
             self._refuse_queued(self._away)
-        self.committed = last
-        self._snapshot_bytes += sum(map(len, records))
-        if uncertain:
+        if again:
             self._set_back()
+        return result
 
     def _set_away(self, error: StoreUnavailableError) -> None:
         if self._away is None:
@@ -464,11 +478,10 @@ class CurriculumRunner:
         """Answer what was taken and will not be committed: nothing of it is acknowledged, and it may be sent again."""
         refusal = Unavailable(f"curriculum {self.name} stopped before the request was durable")
         submissions = [item for item in items if isinstance(item, _Submission)]
-        futures: list[asyncio.Future[Any] | None] = [
-            item.future for item in items if isinstance(item, (_Submission, _Reading))
+        done: list[tuple[asyncio.Future[Any], Any]] = [
+            (item.future, refusal) for item in items if isinstance(item, (_Submission, _Reading))
         ]
-        size = sum(len(each.command.payload) for each in submissions)
-        self._answer([(future, refusal) for future in futures if future is not None], len(submissions), size)
+        self._answer(done, len(submissions), sum(len(each.command.payload) for each in submissions))
 
     def _refuse_queued(self, refusal: RequestError | None) -> None:
         """Answer all that is queued with a refusal; none of it was applied."""
@@ -476,7 +489,9 @@ class CurriculumRunner:
         with contextlib.suppress(queue.Empty):
             while True:
                 items.append(self._inbox.get_nowait())
-        done = [(item.future, refusal) for item in items if not isinstance(item, _Marker) and item.future is not None]
+        done: list[tuple[asyncio.Future[Any], Any]] = [
+            (item.future, refusal) for item in items if isinstance(item, (_Submission, _Reading))
+        ]
         submissions = [item for item in items if isinstance(item, _Submission)]
         self._answer(done, len(submissions), sum(len(each.command.payload) for each in submissions))
         if _STOP in items:
