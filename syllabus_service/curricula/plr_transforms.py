@@ -57,7 +57,7 @@ def log_weights(transform: Transform, x: np.ndarray) -> np.ndarray:
 
     power: ((x clipped at 0) + offset)^(1/T); softmax: exp(x/T); match: (x(1-x) clipped at 0)^(1/T); constant: 1.
     """
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         if transform.name == "power":
             return np.log(np.maximum(x, 0.0) + transform.offset) / transform.temperature
         if transform.name == "softmax":
@@ -76,7 +76,10 @@ def rank_weights(count: int, temperature: float) -> np.ndarray:
 
 def ranking_key(transform: Transform, x: np.ndarray) -> np.ndarray:
     """What rank and match_rank sort by: x, or x(1-x)."""
-    return x * (1.0 - x) if transform.name == "match_rank" else x
+    if transform.name == "rank":
+        return x
+    with np.errstate(over="ignore"):
+        return x * (1.0 - x)
 
 
 def distribution(transform: Transform, x: np.ndarray, eligible: np.ndarray) -> np.ndarray:
