@@ -377,7 +377,11 @@ def _decode_tasks(
 
 def _decode_custom_update(request: pb.CustomUpdateRequest) -> CustomUpdate:
     arrays = {name: codec.from_tensor(tensor, f"arrays[{name}]") for name, tensor in request.arrays.items()}
-    return CustomUpdate({**plain_numbers(MessageToDict(request.values)), **arrays})
+    try:
+        values = plain_numbers(MessageToDict(request.values))
+    except ValueError as error:  # JSON says no infinity
+        raise codec.InvalidFieldError("values", "expected finite numbers") from error
+    return CustomUpdate({**values, **arrays})
 
 
 def _not_negative(tensor: pb.Tensor, path: str, rows: int) -> np.ndarray:

@@ -31,21 +31,29 @@ class EpisodeColumns:
 
     def add(self, rows: np.ndarray, returns: np.ndarray, lengths: np.ndarray, successes: np.ndarray) -> None:
         """Count n episodes: the row of each, its return, its length in steps, and whether it succeeded."""
-        touched, group = np.unique(rows, return_inverse=True)
-        new = np.bincount(group)
+        if len(self.num_episodes) <= 4 * len(rows):  # a slot for every row costs less than to sort for those there are
+            new = np.bincount(rows, minlength=len(self.num_episodes))
+            touched, group = np.flatnonzero(new), rows
+        else:
+            touched, group = np.unique(rows, return_inverse=True)
+            new = np.bincount(group)
+        size = len(new)
+        divisor = np.maximum(new, 1)
+        here: Any = slice(None) if size == len(touched) else touched
+        new_here = new[here]
         old = self.num_episodes[touched]
-        total = old + new
+        total = old + new_here
         for values, mean, m2 in (
             (returns, self.return_mean, self.return_m2),
             (lengths.astype(np.float64), self.length_mean, self.length_m2),
         ):
-            new_mean = np.bincount(group, weights=values) / new
+            new_mean = np.bincount(group, weights=values, minlength=size) / divisor
             deviation = values - new_mean[group]
-            new_m2 = np.bincount(group, weights=deviation * deviation)
-            delta = new_mean - mean[touched]
-            mean[touched] += delta * (new / total)
-            m2[touched] += new_m2 + delta * delta * (old * (new / total))
-        self.num_successes[touched] += np.bincount(group, weights=successes).astype(np.int64)
+            new_m2 = np.bincount(group, weights=deviation * deviation, minlength=size)[here]
+            delta = new_mean[here] - mean[touched]
+            mean[touched] += delta * (new_here / total)
+            m2[touched] += new_m2 + delta * delta * (old * (new_here / total))
+        self.num_successes[touched] += np.bincount(group, weights=successes, minlength=size)[here].astype(np.int64)
         self.num_episodes[touched] = total
 
     def rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -132,6 +132,13 @@ def test_whole_numbers_of_a_custom_update_arrive_as_integers():
     assert isinstance(values["count"], int)
 
 
+def test_a_value_that_is_not_finite_is_refused():
+    request = pb.CustomUpdateRequest(session_id="s", sequence=1)
+    request.values.update({"deep": {"list": [1.0, float("inf")]}})
+    with pytest.raises(InvalidArgument, match="values: expected finite numbers"):
+        c.custom_update_command(request, LIMITS)
+
+
 def test_a_name_that_is_in_arrays_and_in_values_is_refused():
     request = pb.CustomUpdateRequest(session_id="s", sequence=1)
     request.values.update({"tasks": 3})
