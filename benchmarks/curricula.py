@@ -24,7 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from syllabus_client.task_spaces import BoxTaskSpace, DiscreteTaskSpace, StratifiedDiscreteTaskSpace, TaskSpace
+from syllabus_client.task_spaces import (
+    BoxTaskSpace,
+    DiscreteTaskSpace,
+    MultiDiscreteTaskSpace,
+    StratifiedDiscreteTaskSpace,
+    TaskSpace,
+)
 from syllabus_service.curricula import Curriculum, EpisodeBatch, create, names
 
 BATCH = 1024
@@ -44,6 +50,10 @@ def stratified(n: int) -> TaskSpace:
 
 def box(n: int) -> TaskSpace:
     return BoxTaskSpace(np.zeros(2), np.ones(2))
+
+
+def product(n: int) -> TaskSpace:
+    return MultiDiscreteTaskSpace([n // 8, 8])
 
 
 def interestingness(n: int) -> dict[str, Any]:
@@ -67,6 +77,8 @@ class Scenario:
     """Rounds from one call of ``learner`` to the next."""
     scored: bool = False
     """Whether episodes carry the metric ``score``."""
+    agents: tuple[str, ...] = ()
+    """The agents of episodes."""
 
     @property
     def name(self) -> str:
@@ -108,12 +120,22 @@ def new_batch(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Genera
     curriculum.custom_update(update=True)
 
 
+def add_agents(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    """As many agents, of 8 bytes, as there are opponents."""
+    opponents = curriculum.inner[1].num_tasks if hasattr(curriculum, "inner") else curriculum.num_tasks
+    for agent in range(opponents):
+        curriculum.add_agent(agent.to_bytes(8, "little"))  # type: ignore[attr-defined]
+
+
 def once_in_all_tasks(n: int) -> int:
     return max(1, n // BATCH)
 
 
 LEARNERS = ("learning_progress", "learnability", "omni", "omni_learnability")
 STRATIFIED = ("stratified_learning_progress", "stratified_learnability", "stratified_domain_randomization")
+
+PLR = {"algorithm": "prioritized_level_replay"}
+AGENTS = ("first", "second")
 
 SCENARIOS = [
     Scenario("constant", params={"default_task": 3}),
@@ -152,18 +174,57 @@ SCENARIOS = [
         scored=True,
     ),
     Scenario("robust_prioritized_level_replay", "scores of episodes", prepare=score_all, scored=True),
+    Scenario("self_play", prepare=add_agents),
+    Scenario("fictitious_self_play", prepare=add_agents),
+    Scenario("prioritized_fictitious_self_play", prepare=add_agents),
+    Scenario(
+        "sequential",
+        params={
+            "stages": [{"algorithm": "online_learning_progress"}, {"algorithm": "domain_randomization"}],
+            "stopping_conditions": ["episodes>=1000000000"],
+        },
+    ),
+    Scenario("expanding_box", space=box),
+    Scenario(
+        "simulated_annealing",
+        params={"start_values": [0.0, 0.5], "end_values": [1.0, 0.5], "total_steps": 10**9},
+        space=box,
+    ),
+    Scenario(
+        "dual",
+        "level replay x prioritized self-play",
+        {"env_curriculum": PLR, "agent_curriculum": {"algorithm": "prioritized_fictitious_self_play"}},
+        space=product,
+        prepare=add_agents,
+        scored=True,
+    ),
+    Scenario(
+        "multi_agent_shared",
+        "online learning progress",
+        {"curriculum": {"algorithm": "online_learning_progress"}, "possible_agents": AGENTS},
+        agents=AGENTS,
+    ),
+    Scenario(
+        "multi_agent_independent",
+        "online learning progress",
+        {"curricula": {"algorithm": "online_learning_progress"}, "possible_agents": AGENTS},
+        space=product,
+        agents=AGENTS,
+    ),
 ]
 
 
-def episodes(tasks: np.ndarray, rng: np.random.Generator, scored: bool) -> EpisodeBatch:
+def episodes(tasks: np.ndarray, rng: np.random.Generator, scenario: Scenario) -> EpisodeBatch:
     n = len(tasks)
     return EpisodeBatch(
         tasks=tasks,
-        episode_returns=rng.random(n),
+        episode_returns=rng.random(n) - 0.5,
         lengths=rng.integers(1, 100, size=n),
         progress=np.round(rng.random(n)),
         env_ids=np.arange(n),
-        metrics={"score": rng.random(n)} if scored else {},
+        metrics={"score": rng.random(n)} if scenario.scored else {},
+        agents=scenario.agents,
+        agent_returns=rng.random((n, len(scenario.agents))) if scenario.agents else None,
     )
 
 
@@ -177,7 +238,7 @@ def play(scenario: Scenario, curriculum: Curriculum, n: int, rounds: int, second
         start = time.thread_time()
         drawn = curriculum.draw(BATCH)
         draw += time.thread_time() - start
-        batch = episodes(drawn.tasks, rng, scenario.scored)
+        batch = episodes(drawn.tasks, rng, scenario)
         start = time.thread_time()
         curriculum.update_on_episodes(batch)
         if scenario.learner is not None and played % every == every - 1:
@@ -192,23 +253,16 @@ def measure(scenario: Scenario, n: int, seconds: float) -> dict[str, float]:
     space = scenario.space(n)
     params = {**scenario.params, **scenario.params_of_size(n)}
     rng = np.random.default_rng(0)
-    nothing = episodes(space.sample(1, rng), rng, False)
-
-    def new() -> Curriculum:
-        curriculum = create(scenario.curriculum, space, params, seed=0)
-        if scenario.prepare is not None:
-            scenario.prepare(curriculum, nothing, rng)
-        return curriculum
+    nothing = episodes(space.sample(1, rng), rng, scenario)
 
     tracemalloc.start()
-    curriculum = new()
-    play(scenario, curriculum, n, 3, seconds)
+    curriculum = create(scenario.curriculum, space, params, seed=0)
+    if scenario.prepare is not None:
+        scenario.prepare(curriculum, nothing, rng)
+    play(scenario, curriculum, n, 3, seconds)  # the first build and the first touch of memory, too
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    del curriculum
-    curriculum = new()
-    play(scenario, curriculum, n, 2, seconds)  # the first build and the first touch of memory
-    # Twice as many draws as a distribution may at most be old, so that building it anew counts with its share.
+    # Twice as many draws as a distribution may be old, so that building it anew counts with its share.
     rounds = max(100, once_in_all_tasks(n) // 2 + 2, scenario.every(n) if scenario.learner else 0)
     return {"num_tasks": n, "bytes_per_task": held / n, **play(scenario, curriculum, n, rounds, seconds)}
 

@@ -11,6 +11,7 @@ from syllabus_client.task_spaces import TaskSpace
 from syllabus_service.curricula.base import Curriculum
 from syllabus_service.curricula.batch import Draw
 from syllabus_service.curricula.categorical import Categorical
+from syllabus_service.curricula.param_checks import whole
 
 EXACT_UP_TO = 100_000
 """Number of tasks up to which the default distribution is never old."""
@@ -56,9 +57,7 @@ class LazyDistribution(Curriculum):
             raise ValueError(f"task_space: expected at most {MAX_TASKS} tasks, got {self.num_tasks}")
         if max_age is None:
             max_age = 0 if self.num_tasks <= EXACT_UP_TO else self.num_tasks // 4
-        if not (isinstance(max_age, int) and max_age >= 0):
-            raise ValueError(f"max_age: expected a whole number of at least 0, got {max_age!r}")
-        self.max_age = max_age
+        self.max_age = whole("max_age", max_age, 0)
         self.age = 0
         self._built: Categorical | None = None  # what was drawn from last
         self._outdated = False  # whether the state has changed since

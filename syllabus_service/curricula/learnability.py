@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from syllabus_client.task_spaces import TaskSpace
+from syllabus_service.curricula.param_checks import choice, share, whole
 from syllabus_service.curricula.success_rates import SuccessRates
 
 _SAMPLINGS = ("topk", "dist")
@@ -69,15 +70,9 @@ class Learnability(SuccessRates):
             success_threshold=success_threshold,
             normalize_success=normalize_success,
         )
-        if not (isinstance(topk, int) and topk >= 1):
-            raise ValueError(f"topk: expected a whole number of at least 1, got {topk!r}")
-        if not 0.0 <= learnable_prob <= 1.0:
-            raise ValueError(f"learnable_prob: expected a number in [0, 1], got {learnable_prob}")
-        if sampling not in _SAMPLINGS:
-            raise ValueError(f"sampling: expected one of {', '.join(_SAMPLINGS)}, got {sampling!r}")
-        self.topk = topk
-        self.learnable_prob = learnable_prob
-        self.sampling = sampling
+        self.topk = whole("topk", topk, 1)
+        self.learnable_prob = share("learnable_prob", learnable_prob)
+        self.sampling = choice("sampling", sampling, _SAMPLINGS)
 
     def learnability(self) -> np.ndarray:
         """float64 (N,): step 1, in [0, 1/4]. O(N)."""

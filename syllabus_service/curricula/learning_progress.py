@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from syllabus_client.task_spaces import TaskSpace
+from syllabus_service.curricula.param_checks import share
 from syllabus_service.curricula.success_rates import SuccessRates
 
 _TINY = np.finfo(np.float64).tiny
@@ -79,12 +80,8 @@ class LearningProgress(SuccessRates):
             success_threshold=success_threshold,
             normalize_success=normalize_success,
         )
-        if not 0.0 < ema_alpha <= 1.0:
-            raise ValueError(f"ema_alpha: expected a number in (0, 1], got {ema_alpha}")
-        if not 0.0 < p_theta < 1.0:
-            raise ValueError(f"p_theta: expected a number in (0, 1), got {p_theta}")
-        self.ema_alpha = ema_alpha
-        self.p_theta = p_theta
+        self.ema_alpha = share("ema_alpha", ema_alpha, "(0, 1]")
+        self.p_theta = share("p_theta", p_theta, "(0, 1)")
         self.fast = np.zeros(self.num_tasks)
         self.slow = np.zeros(self.num_tasks)
         self.true_rates = np.zeros(self.num_tasks)

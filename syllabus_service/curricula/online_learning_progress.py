@@ -6,6 +6,7 @@ import numpy as np
 
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_service.curricula.learning_progress import LearningProgress, flushed
+from syllabus_service.curricula.param_checks import flag, share
 
 
 class OnlineLearningProgress(LearningProgress):
@@ -82,10 +83,8 @@ class OnlineLearningProgress(LearningProgress):
             ema_alpha=ema_alpha,
             p_theta=p_theta,
         )
-        if not 0.0 <= uniform_prob <= 1.0:
-            raise ValueError(f"uniform_prob: expected a number in [0, 1], got {uniform_prob}")
-        self.uniform_prob = uniform_prob
-        self.save_last = save_last
+        self.uniform_prob = share("uniform_prob", uniform_prob)
+        self.save_last = flag("save_last", save_last)
         self.num_updates = 0
         self.updated_at = np.zeros(self.num_tasks, dtype=np.int32)
 

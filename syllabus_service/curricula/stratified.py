@@ -10,6 +10,7 @@ from syllabus_client.task_spaces import StratifiedDiscreteTaskSpace, TaskSpace
 from syllabus_service.curricula.learnability import Learnability
 from syllabus_service.curricula.learning_progress import LearningProgress
 from syllabus_service.curricula.online_learning_progress import OnlineLearningProgress
+from syllabus_service.curricula.param_checks import choice
 from syllabus_service.curricula.success_rates import SuccessRates
 
 OTHER_WEIGHT = 0.001
@@ -41,10 +42,8 @@ class BestOfStratum(SuccessRates):
         if not isinstance(task_space, StratifiedDiscreteTaskSpace):
             given = type(task_space).__name__
             raise TypeError(f"task_space: expected a StratifiedDiscreteTaskSpace, got {given}")
-        if selection_metric not in _METRICS:
-            raise ValueError(f"selection_metric: expected one of {', '.join(_METRICS)}, got {selection_metric!r}")
         super().__init__(task_space, **params)
-        self.selection_metric = selection_metric
+        self.selection_metric = choice("selection_metric", selection_metric, _METRICS)
         self.stratum = task_space.stratum
         self.num_strata = int(self.stratum.max()) + 1
 

@@ -11,6 +11,7 @@ import numpy as np
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_service.curricula.batch import EpisodeBatch
 from syllabus_service.curricula.lazy_distribution import LazyDistribution
+from syllabus_service.curricula.param_checks import flag, share, whole
 
 BASELINE_CAP = 0.75
 """A first success rate above this counts as this much of a baseline, so that there is always something left to
@@ -84,14 +85,12 @@ class SuccessRates(LazyDistribution):
         if update_interval is not None and update_interval_steps is not None:
             raise ValueError("update_interval_steps: expected none where update_interval is given")
         for name, interval in (("update_interval", update_interval), ("update_interval_steps", update_interval_steps)):
-            if interval is not None and not (isinstance(interval, int) and interval >= 1):
-                raise ValueError(f"{name}: expected a whole number of at least 1, got {interval!r}")
-        if not 0.0 < success_threshold <= 1.0:
-            raise ValueError(f"success_threshold: expected a number in (0, 1], got {success_threshold}")
+            if interval is not None:
+                whole(name, interval, 1)
         self.update_interval = update_interval
         self.update_interval_steps = update_interval_steps
-        self.success_threshold = success_threshold
-        self.normalize_success = normalize_success
+        self.success_threshold = share("success_threshold", success_threshold, "(0, 1]")
+        self.normalize_success = flag("normalize_success", normalize_success)
         self.success_rates = np.zeros(self.num_tasks)
         self.baseline = np.full(self.num_tasks, np.nan)
         self.batch_successes = np.zeros(self.num_tasks, dtype=np.int32)
