@@ -18,6 +18,7 @@ def check_that_synchronisation_is_exact(way: Way, directory: Path) -> None:
     each = WORKERS * EPISODES // TASKS
     params = {"tasks": list(range(TASKS)), "repeat": each}
     with way.serve(directory, "manual", DiscreteTaskSpace(TASKS), params) as (client, wrap):
+        assert client.summary().num_assignments == 0  # the learner has a connection before any worker is started
         ran = way.run(wrap, WORKERS, EPISODES)
         tasks = client.statistics().tasks
         summary = client.summary()

@@ -70,10 +70,14 @@ def run_processes(method: str | None, wrap: Wrap, workers: int, episodes: int) -
         processes[-1].start()
         sending.close()
         results.append(receiving)
-    ran = [run for each in results for run in each.recv()]
-    for process in processes:
-        process.join()
-        process.close()
+    try:
+        ran = [run for each in results for run in each.recv()]
+    finally:
+        for process in processes:
+            process.join(60)
+            process.kill()  # one that waits for what another did not deliver
+            process.join()
+            process.close()
     return ran
 
 
