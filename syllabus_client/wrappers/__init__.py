@@ -14,7 +14,7 @@ from syllabus_client.wrappers.task_interface import ReinitTaskWrapper, SubclassT
 from syllabus_client.wrappers.vector import VectorSyncWrapper
 
 if TYPE_CHECKING:
-    from syllabus_client.wrappers.pettingzoo import PettingZooSyncWrapper
+    from syllabus_client.wrappers.pettingzoo import PettingZooSyncWrapper, PettingZooTaskWrapper
 
 __all__ = [
     "GymnasiumSyncWrapper",
@@ -23,6 +23,7 @@ __all__ = [
     "NoTaskInResetError",
     "ObservationTooLargeError",
     "PettingZooSyncWrapper",
+    "PettingZooTaskWrapper",
     "ReinitTaskWrapper",
     "ServiceHandle",
     "SubclassTaskWrapper",
@@ -35,8 +36,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what needs PettingZoo, an extra, when it is asked for."""
-    if name == "PettingZooSyncWrapper":
-        from syllabus_client.wrappers.pettingzoo import PettingZooSyncWrapper
+    if name in ("PettingZooSyncWrapper", "PettingZooTaskWrapper"):
+        from syllabus_client.wrappers import pettingzoo
 
-        return PettingZooSyncWrapper
+        return getattr(pettingzoo, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

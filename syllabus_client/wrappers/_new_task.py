@@ -10,7 +10,7 @@ class NoTaskInResetError(TypeError):
     """An environment's ``reset`` takes no ``new_task``."""
 
 
-def require_new_task(env: Any, wrapper: str) -> None:
+def require_new_task(env: Any, wrapper: str, task_wrapper: str = "TaskWrapper") -> None:
     """Raise NoTaskInResetError, saying what to do, where ``reset`` takes no ``new_task``.
 
     A reset that takes any keyword is followed to the environment underneath.
@@ -18,6 +18,7 @@ def require_new_task(env: Any, wrapper: str) -> None:
     Args:
         env: an environment, wrapped or not (gymnasium's or PettingZoo's: wrappers hold theirs in ``env``).
         wrapper: the name of the wrapper that asks.
+        task_wrapper: the name of the wrapper that gives such an environment a ``new_task``.
     """
     layer = env
     while True:
@@ -36,20 +37,20 @@ def require_new_task(env: Any, wrapper: str) -> None:
         layer = inner
     raise NoTaskInResetError(
         f"{wrapper} passes each episode's task to the environment by reset(new_task=...), which "
-        f"{type(layer).__name__}.reset does not take (in {env}). {_advice(layer)}"
+        f"{type(layer).__name__}.reset does not take (in {env}). {_advice(layer, task_wrapper)}"
     )
 
 
-def _advice(layer: Any) -> str:
+def _advice(layer: Any, task_wrapper: str) -> str:
     inner = vars(layer).get("env")
     while inner is not None:
         if hasattr(inner, "change_task"):
             return (
-                f"{type(inner).__name__} underneath has change_task: put a TaskWrapper around the environment, "
+                f"{type(inner).__name__} underneath has change_task: put a {task_wrapper} around the environment, "
                 f"which hands the task on."
             )
         inner = vars(inner).get("env")
     return (
-        "Derive the environment from TaskEnv, put a TaskWrapper around it whose change_task applies the task, "
-        "or give its reset a keyword new_task."
+        f"Give its reset a keyword new_task (as TaskEnv does), or put a {task_wrapper} around the environment whose "
+        f"change_task applies the task."
     )

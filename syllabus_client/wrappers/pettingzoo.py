@@ -1,4 +1,4 @@
-"""PettingZooSyncWrapper: a parallel multi-agent environment under a curriculum. Needs the extra ``pettingzoo``."""
+"""Parallel multi-agent environments under a curriculum, and with a task. Needs the extra ``pettingzoo``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,36 @@ from syllabus_client.task_spaces import TaskSpace
 from syllabus_client.wrappers._episode import Episode
 from syllabus_client.wrappers._new_task import require_new_task
 from syllabus_client.wrappers._session_link import ServiceHandle, SessionLink
+
+
+class PettingZooTaskWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
+    """Gives any parallel environment a ``reset`` that takes a task: what ``TaskWrapper`` does for gymnasium.
+
+    Override ``change_task`` to apply a task to the wrapped environment. Where that has a ``change_task`` of its own,
+    the default hands the task on.
+
+    Attributes:
+        task: the task that the environment runs, or None before the first.
+    """
+
+    def __init__(self, env: ParallelEnv[AgentID, ObsType, ActionType]) -> None:
+        super().__init__(env)
+        self.task: Any = None
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None, new_task: Any = None
+    ) -> tuple[dict[AgentID, ObsType], dict[AgentID, dict[str, Any]]]:
+        """Change the task and reset. A ``new_task`` of None keeps the task."""
+        if new_task is not None:
+            self.change_task(new_task)
+        return self.env.reset(seed=seed, options=options)
+
+    def change_task(self, new_task: Any) -> None:
+        """Make ``new_task`` the task; hand it on to an environment underneath that has a ``change_task``."""
+        self.task = new_task
+        if hasattr(self.env, "change_task"):
+            self.env.change_task(new_task)
+            self.task = getattr(self.env, "task", new_task)
 
 
 class PettingZooSyncWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
@@ -51,7 +81,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
         task_attribute: str | None = "task",
     ) -> None:
         super().__init__(env)
-        require_new_task(env, type(self).__name__)
+        require_new_task(env, type(self).__name__, "PettingZooTaskWrapper")
         if change_task_on_completion and not hasattr(env, "change_task"):
             raise TypeError(f"change_task_on_completion: expected an environment with change_task, got {env}")
         link = SessionLink(target, curriculum=curriculum, token=token, settings=settings, env_id=env_id)

@@ -11,7 +11,7 @@ import pytest
 from pettingzoo import ParallelEnv
 
 from syllabus_client.settings import SessionSettings
-from syllabus_client.wrappers import NoTaskInResetError, PettingZooSyncWrapper
+from syllabus_client.wrappers import NoTaskInResetError, PettingZooSyncWrapper, PettingZooTaskWrapper
 from tests.wrappers.conftest import Recorded
 
 Record = Callable[..., Recorded]
@@ -119,13 +119,26 @@ def test_a_completed_task_is_replaced_in_the_middle_of_an_episode(record: Record
     assert columns["agent.runner_2"] == [200.0, 100.0]
 
 
-def test_an_environment_whose_reset_takes_no_task_is_refused() -> None:
-    class Taskless(Relay):
-        def reset(self, seed: Any = None, options: Any = None) -> Any:  # type: ignore[override]
-            return super().reset(seed, options)
+class Taskless(Relay):
+    """Its reset takes no task."""
 
-    with pytest.raises(NoTaskInResetError, match=r"Taskless\.reset"):
+    def reset(self, seed: Any = None, options: Any = None) -> Any:  # type: ignore[override]
+        return super().reset(seed, options, new_task=self.task)
+
+
+def test_an_environment_whose_reset_takes_no_task_is_refused_with_what_to_do() -> None:
+    with pytest.raises(NoTaskInResetError, match=r"Taskless\.reset.*PettingZooTaskWrapper"):
         PettingZooSyncWrapper(Taskless())
+
+
+def test_a_task_wrapper_gives_it_a_task(record: Record) -> None:
+    service = record()
+    inner = Taskless()
+    env = PettingZooSyncWrapper(PettingZooTaskWrapper(inner), service.queue, settings=FRESH)
+    run_episodes(env, 2)
+    assert inner.task == 1
+    env.close()
+    assert service.columns()["task"] == [0, 1]
 
 
 def test_it_survives_pickle_before_use() -> None:
