@@ -37,8 +37,9 @@ class Crew:
         self.kills = 0
 
     def kill_one(self, rng: random.Random) -> None:
-        """``kill -9`` a worker, and start another in its place."""
-        index = rng.randrange(len(self._working))
+        """``kill -9`` a worker, of each curriculum as often, and start another in its place."""
+        curriculum = rng.choice(sorted({each.curriculum for each in self._working}))
+        index = rng.choice([n for n, each in enumerate(self._working) if each.curriculum == curriculum])
         worker = self._working[index]
         worker.process.kill()
         worker.process.wait()
