@@ -1,7 +1,7 @@
 """Thousands of fault schedules: nothing acknowledged is lost, nothing is counted twice, nobody is stuck.
 
-A failing schedule is replayed by its seed: ``SIMULATION_SEED=SEED make simulation``. SIMULATION_SCHEDULES says how many
-are tried.
+A failing schedule is replayed by its seed: ``SIMULATION_SEED=SEED .venv/bin/python -m pytest tests/simulation -k every``.
+SIMULATION_SCHEDULES says how many are tried.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ def run_checked(seed: int, **options: bool) -> None:
     try:
         check(schedule(seed, **options))
     except Exception as error:
-        raise AssertionError(
-            f"schedule {seed}: {error}; replay it with SIMULATION_SEED={seed} make simulation"
-        ) from error
+        raise AssertionError(f"schedule {seed}: {error}; replay it with SIMULATION_SEED={seed}") from error
 
 
 def seeds_to_try() -> range:
