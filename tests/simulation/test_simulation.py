@@ -1,6 +1,6 @@
 """Thousands of fault schedules: nothing acknowledged is lost, nothing is counted twice, nobody is stuck.
 
-A failing schedule is replayed by its seed: ``SIMULATION_SEED=SEED .venv/bin/python -m pytest tests/simulation -k every``.
+A failing schedule is replayed by its seed: ``SIMULATION_SEED=SEED pytest tests/simulation -k every``.
 SIMULATION_SCHEDULES says how many are tried.
 """
 
