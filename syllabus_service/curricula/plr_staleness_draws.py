@@ -74,13 +74,13 @@ class StalenessDraws:
         self._sum_of_last += int(self._last_drawn[slots].sum())
         self._update_bounds(slots)
 
-    def on_replaced(self, slot: int, drawn_at: int) -> None:
-        """Learn that a slot holds another task now, last drawn at that clock."""
-        if self._seen.mask[slot]:
-            self._sum_of_last += drawn_at - int(self._last_drawn[slot])
-        self._last_drawn[slot] = drawn_at
-        if self._seen.mask[slot]:
-            self._update_bounds(np.array([slot]))
+    def on_replaced(self, slots: np.ndarray, drawn_at: np.ndarray) -> None:
+        """Learn that distinct slots hold other tasks now, last drawn at these clocks."""
+        seen = slots[self._seen.mask[slots]]
+        self._sum_of_last -= int(self._last_drawn[seen].sum())
+        self._last_drawn[slots] = drawn_at
+        self._sum_of_last += int(self._last_drawn[seen].sum())
+        self._update_bounds(seen)
 
     def advance(self, slots: np.ndarray) -> None:
         """Learn that k tasks were drawn, one after the other; -1 for one that has no slot. O(k)."""

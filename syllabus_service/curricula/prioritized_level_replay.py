@@ -51,7 +51,7 @@ class PrioritizedLevelReplay(Curriculum):
     constant, and power with temperature 1, and where ``max_age`` runs out among the k, those at one of the k draws.
 
     Cost: with the default transforms O(log N) a draw and a score, and O(N) now and then (see ``ScoreDraws`` and
-    ``StalenessDraws``); about 70 bytes a task, and as many an unfinished episode.
+    ``StalenessDraws``); about 55 bytes a task, and about 250 an unfinished episode.
 
     Args:
         task_space: enumerable.
@@ -435,28 +435,38 @@ class PrioritizedLevelReplay(Curriculum):
     ) -> np.ndarray:
         """Give slots to expected tasks; return the rows that are about tasks which had one, or have it now.
 
-        Who has to leave is decided by the probabilities before the update.
+        Who has to leave is decided by the probabilities before the update, or, where there are more new tasks than
+        slots, before each buffer's worth of them.
         """
-        leaving: list[int] | None = None
+        pending: list[tuple[int, int]] = []  # row, clock of the draw
         for row in np.flatnonzero(buffer.slots_of(index) < 0).tolist():
             drawn_at = buffer.arrive(int(index[row]))
-            if drawn_at is None:
-                continue  # evicted meanwhile, or entered by an earlier row
-            score = self.alpha * scores[row]
-            if self._seen.count < self._num_slots:
-                slot = self._seen.count
-            else:
-                if leaving is None:
-                    leaving = np.argsort(self._replay_distribution(), kind="stable")[::-1].tolist()
-                if not leaving or self._task_scores[leaving[-1]] > score:
+            if drawn_at is not None:  # not evicted meanwhile, nor about to enter by an earlier row
+                pending.append((row, drawn_at))
+        while pending:
+            some, pending = pending[: self._num_slots], pending[self._num_slots :]
+            free = list(range(self._seen.count, self._num_slots))[::-1]
+            leaving: list[int] = []
+            if len(some) > len(free):
+                order = np.argsort(self._replay_distribution(), kind="stable")
+                leaving = order[self._seen.mask[order]][::-1].tolist()
+            rows, slots, drawn = [], [], []
+            for row, drawn_at in some:
+                if free:
+                    slots.append(free.pop())
+                elif self._task_scores[leaving[-1]] <= self.alpha * scores[row]:
+                    slots.append(leaving.pop())
+                else:
                     continue
-                slot = leaving.pop()
-            buffer.put(int(index[row]), slot)
-            self._staleness_draws.on_replaced(slot, drawn_at)
-            self._set_scores(np.array([slot]), np.array([score]))
+                rows.append(row)
+                drawn.append(drawn_at)
+            places = np.array(slots, dtype=np.int64)
+            buffer.put(index[rows], places)
+            self._staleness_draws.on_replaced(places, np.array(drawn, dtype=np.int64))
+            self._set_scores(places, self.alpha * scores[rows])
             if len(self._best_returns):
-                self._best_returns[slot] = -np.inf if returns is None else returns[row]
-            scores[row] = np.nan  # this row is used up
+                self._best_returns[places] = -np.inf if returns is None else returns[rows]
+            scores[rows] = np.nan  # these rows are used up
         return np.flatnonzero((buffer.slots_of(index) >= 0) & ~np.isnan(scores))
 
     # State

@@ -55,15 +55,13 @@ class TaskBuffer:
         """Expect a task no more. The clock of its draw, or None where it was not expected."""
         return self._expected.pop(task, None)
 
-    def put(self, task: int, slot: int) -> None:
-        """Give a slot to a task, in place of the one that has it."""
-        slots = np.array([slot])
-        old, new = self.tasks[slots], np.array([task])
-        if old[0] < 0:
-            self._slots.insert(slots, new)
-        else:
-            self._slots.replace(slots, old, new)
-        self.tasks[slot] = task
+    def put(self, tasks: np.ndarray, slots: np.ndarray) -> None:
+        """Give distinct slots to distinct tasks, in place of those that have them. int64 (m,) each; O(m log B)."""
+        old = self.tasks[slots]
+        taken = old >= 0
+        self._slots.replace(slots[taken], old[taken], tasks[taken])
+        self._slots.insert(slots[~taken], tasks[~taken])
+        self.tasks[slots] = tasks
 
     def state(self) -> dict[str, Any]:
         """Arrays."""

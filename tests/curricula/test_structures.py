@@ -110,7 +110,7 @@ def test_a_task_buffer_knows_the_slot_of_each_task_it_holds(seed, size):
             slot = len(slots) if len(slots) < size else int(rng.integers(size))
             slots = {held: place for held, place in slots.items() if place != slot}
             slots[task] = slot
-            buffer.put(task, slot)
+            buffer.put(np.array([task]), np.array([slot]))
         asked = np.array([*slots, task, 5], dtype=np.int64)
         assert buffer.slots_of(asked).tolist() == [slots.get(each, -1) for each in asked.tolist()]
     again = TaskBuffer(size)
