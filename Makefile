@@ -32,7 +32,7 @@ help:  ## This list
 	@.venv-proto/bin/pip install $(PIP_FLAGS) grpcio-tools==1.75.1
 	@touch $@
 
-demo: .venv/ready  ## Train on a family of tasks with the embedded service, and compare two curricula (2.5 minutes)
+demo: .venv/ready  ## Train on a family of tasks with the embedded service, and compare two curricula (2 to 3 minutes)
 	@$(BIN)/python -m examples.demo $(DEMO_FLAGS)
 
 test: .venv/ready  ## The whole suite but Ray's tests

@@ -151,7 +151,7 @@ def train(name: str, number: int, seconds: float, seed: int, view: View) -> Resu
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo. Returns the exit status: 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=_positive, default=60.0, help="training time per curriculum (default: 60)")
+    parser.add_argument("--seconds", type=_positive, default=50.0, help="training time per curriculum (default: 50)")
     parser.add_argument("--seed", type=int, default=1, help="of tasks, starts and search directions (default: 1)")
     parser.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="folder of picture and figures (default: demo-output)"

@@ -39,10 +39,21 @@ class Result:
 
 
 def print_table(results: Sequence[Result], console: Console) -> None:
-    """One row a curriculum, then the mean return of each task for each, as numbers."""
+    """One row a curriculum, then the mean return of each task for each, as numbers.
+
+    One training may have had more of the machine than the other: one column compares them after as many steps.
+    """
+    common = min(int(result.curve_steps[-1]) for result in results)
     table = Table(title="\nThe learned policies, each on the same episodes of all tasks")
     table.add_column("curriculum")
-    for column in ("seconds", "episodes", "env steps", "mean return", f"tasks solved (≥{SOLVED:.0f})"):
+    for column in (
+        "seconds",
+        "episodes",
+        "env steps",
+        f"mean return\nat {common:,} steps",
+        "mean return\nat the end",
+        f"tasks solved\n(≥{SOLVED:.0f})",
+    ):
         table.add_column(column, justify="right")
     for result in results:
         table.add_row(
@@ -50,6 +61,7 @@ def print_table(results: Sequence[Result], console: Console) -> None:
             f"{result.seconds:.0f}",
             f"{result.episodes_per_task.sum():,}",
             f"{result.curve_steps[-1]:,}",
+            f"{np.interp(common, result.curve_steps, result.curve_returns.mean(axis=1)):.1f}",
             f"{result.returns.mean():.1f}",
             f"{(result.returns >= SOLVED).sum()} of {result.returns.size}",
         )
