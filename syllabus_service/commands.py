@@ -381,7 +381,8 @@ def _decode_custom_update(request: pb.CustomUpdateRequest) -> CustomUpdate:
         values = plain_numbers(MessageToDict(request.values))
     except ValueError as error:  # JSON says no infinity
         raise codec.InvalidFieldError("values", "expected finite numbers") from error
-    return CustomUpdate({**values, **arrays})
+    scalars = {name: array.item() for name, array in arrays.items() if array.ndim == 0}  # as in a call in process
+    return CustomUpdate({**values, **arrays, **scalars})
 
 
 def _not_negative(tensor: pb.Tensor, path: str, rows: int) -> np.ndarray:

@@ -132,6 +132,14 @@ def test_whole_numbers_of_a_custom_update_arrive_as_integers():
     assert isinstance(values["count"], int)
 
 
+def test_an_array_without_dimensions_arrives_as_a_number():
+    request = pb.CustomUpdateRequest(session_id="s", sequence=1)
+    request.arrays["stage"].CopyFrom(codec.to_tensor(2))
+    values = c.custom_update_command(request, LIMITS).body.values
+    assert values == {"stage": 2}
+    assert isinstance(values["stage"], int)
+
+
 def test_a_value_that_is_not_finite_is_refused():
     request = pb.CustomUpdateRequest(session_id="s", sequence=1)
     request.values.update({"deep": {"list": [1.0, float("inf")]}})
