@@ -31,7 +31,7 @@ def open_store(url: str, durability: Durability = Durability.FSYNC) -> Store:
         StoreInUseError, StoreVersionError, StoreUnavailableError: as the store says.
     """
     scheme, _, rest = url.partition(":")
-    if scheme == "memory" and not rest:
+    if url == "memory:":
         return MemoryStore()
     if scheme == "sqlite":
         parts = urlsplit(url)

@@ -649,7 +649,7 @@ def test_closing_ends_what_is_under_way(
 
 def test_a_url_that_is_none_does_not_show_its_password() -> None:
     with pytest.raises(StoreError) as caught:
-        PostgresqlStore("postgresql://me:secret@host:port:5432/x")
+        PostgresqlStore("postgresql://me:secret@host/x?nonsense=1")
     assert "secret" not in str(caught.value)
 
 
