@@ -204,6 +204,7 @@ def _audit(service: ServiceProcess, faults: Faults, open_store: Callable[[], Sto
         "reconnects": ledger.reconnects + manual_ledger.reconnects,
         "tasks of the list abandoned and run again": manual.host._state.counters.num_abandoned,
         "leases ended": manual.expirations,
+        "records trimmed": progress.trimmed + manual.trimmed,
         "commands": progress.host.position + manual.host.position,
     }
 

@@ -1,7 +1,7 @@
 """A power cut under SQLite: what the disk holds at any moment opens as a prefix with everything acknowledged before.
 
 The service is stopped in the middle of whatever it does, its files are copied, and it goes on. What it had written to
-the log and not yet synchronised may be lost in a power cut, wholly, from some byte on, or as garbage: so are the copies.
+the log and not yet synchronised may be lost in a power cut, wholly, from some byte on, or as garbage: copies are too.
 """
 
 from __future__ import annotations
