@@ -45,7 +45,8 @@ class Curriculum:
     state_fields: tuple[str, ...] | None = None
     """Names of the attributes that make up the state: arrays, plain values, or nested dicts and lists of them.
 
-    ``()`` for a curriculum without state of its own. None: it cannot be saved, and recovers by replay of its journal alone.
+    ``()`` for a curriculum without state of its own. None: it cannot be saved, and recovers by replay of its journal
+    alone.
     """
 
     def __init__(self, task_space: TaskSpace, *, seed: int | None = None, random_start_tasks: int = 0) -> None:
