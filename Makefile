@@ -36,7 +36,8 @@ demo: .venv/ready  ## Train on a family of tasks with the embedded service, and 
 	@$(BIN)/python -m examples.demo $(DEMO_FLAGS)
 
 test: .venv/ready  ## The whole suite but Ray's tests
-	$(BIN)/python -m pytest -m 'not ray'
+	$(BIN)/python -m pytest -m 'not ray' tests
+	$(BIN)/python -m pytest --doctest-modules syllabus_client syllabus_service
 
 test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network namespace of their own
 	@.ci/with-loopback-only true; status=$$?; \
