@@ -21,6 +21,7 @@ from syllabus_service.store import SqliteStore, Store
 from syllabus_service.store.postgresql import PostgresqlStore
 from tests.chaos.audit import check_counts, check_journal, replay
 from tests.chaos.crew import Crew
+from tests.chaos.learner import Learner
 from tests.chaos.ledger import Ledger
 from tests.chaos.proxy import Proxy
 from tests.postgresql import PostgresServer
@@ -32,7 +33,6 @@ _KILLS = max(6, round(_SECONDS / 6))
 _RPC_SECONDS = 30.0
 _END_SECONDS = 120.0
 _TASKS = 40
-_REPEAT = 60
 _LEASE = 4.0
 _CURRICULA = f"""
 curricula:
@@ -44,7 +44,6 @@ curricula:
   manual:
     algorithm: manual
     task_space: {_TASKS}
-    params: {{tasks: {list(range(_TASKS))}, repeat: {_REPEAT}}}
     lease_seconds: {_LEASE}
 """
 _CREW = ["progress"] * 5 + ["manual"] * 3
@@ -55,10 +54,11 @@ pytestmark = pytest.mark.timeout(_SECONDS * 4 + 400)
 class Faults:
     """What goes wrong, in an order that a seed decides."""
 
-    def __init__(self, service: ServiceProcess, proxy: Proxy, crew: Crew, rng: random.Random) -> None:
+    def __init__(self, service: ServiceProcess, proxy: Proxy, crew: Crew, learner: Learner, rng: random.Random) -> None:
         self.service = service
         self.proxy = proxy
         self.crew = crew
+        self.learner = learner
         self.rng = rng
         self.service_kills = 0
         self.half_open = 0
@@ -134,6 +134,20 @@ def start_crew(tmp_path: Path) -> Iterator[Callable[[str], Crew]]:
         crew.close()
 
 
+@pytest.fixture
+def start_learner() -> Iterator[Callable[[str], Learner]]:
+    learners: list[Learner] = []
+
+    def start(target: str) -> Learner:
+        learners.append(Learner(target, "manual", _TASKS))
+        learners[-1].start()
+        return learners[-1]
+
+    yield start
+    for learner in learners:
+        learner.stop()
+
+
 def _run(faults: Faults, seconds: float, kills: int) -> None:
     """Let things go wrong for so long, and until the service was killed so often."""
     end = time.monotonic() + seconds
@@ -142,6 +156,7 @@ def _run(faults: Faults, seconds: float, kills: int) -> None:
         if failures := faults.crew.failures():
             pytest.fail("\n".join(failures))
     faults.proxy.heal()
+    faults.learner.stop()
 
 
 def _readings(service: ServiceProcess, name: str) -> tuple[Message, Message]:
@@ -152,12 +167,12 @@ def _readings(service: ServiceProcess, name: str) -> tuple[Message, Message]:
         )
 
 
-def _wait_for_the_manual_list(service: ServiceProcess) -> None:
-    """Until every task that was handed out has come back, and none is left."""
+def _wait_for_the_list(service: ServiceProcess, rounds: int) -> None:
+    """Until every task of the list was run as often as the learner asked, and none is out."""
     deadline = time.monotonic() + _END_SECONDS
     while time.monotonic() < deadline:
         _, summary = _readings(service, "manual")
-        if summary.num_episodes >= _TASKS * _REPEAT and summary.num_open_assignments == 0:
+        if summary.num_episodes >= _TASKS * rounds and summary.num_open_assignments == 0:
             return
         time.sleep(0.2)
     pytest.fail(f"tasks of the list are missing: {summary}")
@@ -166,7 +181,7 @@ def _wait_for_the_manual_list(service: ServiceProcess) -> None:
 def _audit(service: ServiceProcess, faults: Faults, open_store: Callable[[], Store], report: dict[str, Any]) -> None:
     """End the run, and compare ledgers, journal, statistics and what was served."""
     crew = faults.crew
-    _wait_for_the_manual_list(service)
+    _wait_for_the_list(service, faults.learner.rounds)
     crew.end()
     served = {}
     with service.stub() as stub:
@@ -188,7 +203,7 @@ def _audit(service: ServiceProcess, faults: Faults, open_store: Callable[[], Sto
     check_journal(progress, ledger)
     check_counts(progress, ledger)
     assert progress.host._state.counters.num_rejected == 0
-    assert manual.counts() == dict.fromkeys(range(_TASKS), _REPEAT)
+    assert manual.counts() == dict.fromkeys(range(_TASKS), faults.learner.rounds)
     manual_ledger = Ledger.read(crew.ledgers("manual"))
     check_journal(manual, manual_ledger)
     report |= {
@@ -202,6 +217,7 @@ def _audit(service: ServiceProcess, faults: Faults, open_store: Callable[[], Sto
         "of these counted": len(progress.episodes.keys() & ledger.unconfirmed.keys()),
         "batches resent": ledger.batches_resent + manual_ledger.batches_resent,
         "reconnects": ledger.reconnects + manual_ledger.reconnects,
+        "tasks of the list asked for": _TASKS * faults.learner.rounds,
         "tasks of the list abandoned and run again": manual.host._state.counters.num_abandoned,
         "leases ended": manual.expirations,
         "records trimmed": progress.trimmed + manual.trimmed,
@@ -222,13 +238,15 @@ def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
 def test_every_acknowledged_episode_is_counted_once_through_kills_cuts_and_replaced_workers(
     start_service: Callable[..., ServiceProcess],
     start_crew: Callable[[str], Crew],
+    start_learner: Callable[[str], Learner],
     curricula_file: Path,
     tmp_path: Path,
     report: dict[str, Any],
 ) -> None:
     service = start_service("--config", str(curricula_file))
     with Proxy(lambda: tmp_path / "s") as proxy:
-        faults = Faults(service, proxy, start_crew(proxy.target), random.Random(_SEED))
+        crew, learner = start_crew(proxy.target), start_learner(proxy.target)
+        faults = Faults(service, proxy, crew, learner, random.Random(_SEED))
         _run(faults, _SECONDS, _KILLS)
         _audit(service, faults, lambda: SqliteStore(tmp_path / "data"), report)
 
@@ -237,6 +255,7 @@ def test_every_acknowledged_episode_is_counted_once_while_postgresql_is_stopped_
     database: PostgresServer,
     start_service: Callable[..., ServiceProcess],
     start_crew: Callable[[str], Crew],
+    start_learner: Callable[[str], Learner],
     curricula_file: Path,
     tmp_path: Path,
     report: dict[str, Any],
@@ -253,7 +272,8 @@ def test_every_acknowledged_episode_is_counted_once_while_postgresql_is_stopped_
         database.start()
 
     with Proxy(lambda: tmp_path / "s") as proxy:
-        faults = Faults(service, proxy, start_crew(proxy.target), random.Random(_SEED + 1))
+        crew, learner = start_crew(proxy.target), start_learner(proxy.target)
+        faults = Faults(service, proxy, crew, learner, random.Random(_SEED + 1))
         lose_the_database()
         lose_the_database()
         faults.add(lose_the_database, 4)
