@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
+
+from syllabus_client.wire.metadata import AUTHORIZATION
 
 _MAX_RECEIVED_BYTES = 256 * 1024 * 1024
 _RECONNECT_MS = (100, 1000, 2000)  # first, shortest attempt, longest wait: gRPC's own, below those of a session
@@ -27,6 +29,10 @@ class Target:
     """Bearer token, or None."""
     tls_ca: str | None = None
     """File of the certificates that the service's must be signed by; None: no TLS. Empty: those of the system."""
+    tls_cert: str | None = None
+    """File of this client's own certificate and chain, for a service that asks for one; or None."""
+    tls_key: str | None = None
+    """File of its key, or None."""
 
     @classmethod
     def resolve(
@@ -39,27 +45,48 @@ class Target:
     ) -> Target:
         """Arguments win over SYLLABUS_TARGET, SYLLABUS_CURRICULUM and SYLLABUS_TOKEN, which are read now.
 
-        SYLLABUS_TLS_CA, a file of certificates (or ``system``), switches TLS on.
+        SYLLABUS_TLS_CA, a file of certificates (or ``system``), switches TLS on; SYLLABUS_TLS_CERT and SYLLABUS_TLS_KEY
+        are the client's own certificate and key. The files are read whenever a channel is made.
 
         Raises ValueError, naming what is missing or not an address.
         """
+        env = os.environ if environ is None else environ
+        service = cls.of_service(target, token=token, environ=env)
+        name = curriculum or env.get("SYLLABUS_CURRICULUM", "")
+        if not name:
+            raise ValueError(
+                f"curriculum: expected the name of a curriculum of the service at {service.address}, as an argument or "
+                "in SYLLABUS_CURRICULUM"
+            )
+        return replace(service, curriculum=name)
+
+    @classmethod
+    def of_service(
+        cls, target: str | None = None, *, token: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> Target:
+        """The same for calls that are not about one curriculum; ``curriculum`` is empty. Raises ValueError."""
         env = os.environ if environ is None else environ
         address = target or env.get("SYLLABUS_TARGET", "")
         if not address:
             raise ValueError("target: expected the service's address, as an argument or in SYLLABUS_TARGET")
         if not _ADDRESS.fullmatch(address):
             raise ValueError(f"target: expected host:port or unix:PATH, got {address!r}")
-        name = curriculum or env.get("SYLLABUS_CURRICULUM", "")
-        if not name:
-            raise ValueError(
-                f"curriculum: expected the name of a curriculum of the service at {address}, as an argument or in "
-                "SYLLABUS_CURRICULUM"
-            )
-        tls_ca = env.get("SYLLABUS_TLS_CA") or None
-        return cls(address, name, token or env.get("SYLLABUS_TOKEN") or None, "" if tls_ca == "system" else tls_ca)
+        tls_ca, tls_cert, tls_key = (env.get(f"SYLLABUS_TLS_{each}") or None for each in ("CA", "CERT", "KEY"))
+        if (tls_cert is None) != (tls_key is None):
+            raise ValueError("SYLLABUS_TLS_CERT, SYLLABUS_TLS_KEY: expected both or neither")
+        if tls_cert is not None and tls_ca is None:
+            raise ValueError("SYLLABUS_TLS_CERT: expected SYLLABUS_TLS_CA with it, which switches TLS on")
+        return cls(
+            address,
+            "",
+            token=token or env.get("SYLLABUS_TOKEN") or None,
+            tls_ca="" if tls_ca == "system" else tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+        )
 
     def channel(self) -> grpc.Channel:
-        """A new channel, connecting on its first call. Close it."""
+        """A new channel, connecting on its first call. Close it. Raises OSError where a TLS file cannot be read."""
         first, shortest, longest = _RECONNECT_MS
         options = [
             ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
@@ -73,10 +100,12 @@ class Target:
         ]
         if self.tls_ca is None:
             return grpc.insecure_channel(self.address, options)
-        roots = Path(self.tls_ca).read_bytes() if self.tls_ca else None
-        return grpc.secure_channel(self.address, grpc.ssl_channel_credentials(roots), options)
+        roots, key, chain = (
+            Path(path).read_bytes() if path else None for path in (self.tls_ca, self.tls_key, self.tls_cert)
+        )
+        return grpc.secure_channel(self.address, grpc.ssl_channel_credentials(roots, key, chain), options)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call."""
-        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+        return () if self.token is None else ((AUTHORIZATION, f"Bearer {self.token}"),)

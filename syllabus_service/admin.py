@@ -11,11 +11,10 @@ import click
 import grpc
 from google.protobuf.json_format import MessageToJson
 
+from syllabus_client.target import Target
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire import curriculum_pb2_grpc as pb_grpc
 from syllabus_service.config import ConfigError, load_config
-
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 def _connection_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -26,7 +25,8 @@ def _connection_options(command: Callable[..., None]) -> Callable[..., None]:
         default="127.0.0.1:50051",
         show_default=True,
         metavar="ADDRESS",
-        help="HOST:PORT or unix:PATH of the service; also read from SYLLABUS_TARGET.",
+        help="HOST:PORT or unix:PATH of the service; also read from SYLLABUS_TARGET. The token and the TLS files are "
+        "read from SYLLABUS_TOKEN, SYLLABUS_TLS_CA, SYLLABUS_TLS_CERT and SYLLABUS_TLS_KEY, as every client does.",
     )
     timeout = click.option(
         "--timeout",
@@ -98,11 +98,28 @@ def delete_command(name: str, target: str, timeout: float) -> None:
 @contextlib.contextmanager
 def _service(target: str) -> Iterator[pb_grpc.CurriculumServiceStub]:
     """A connection; what the service refuses is said in one line, with exit code 1."""
-    options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)]
-    with grpc.insecure_channel(target, options) as channel:
+    try:
+        found = Target.of_service(target)
+        channel = grpc.intercept_channel(found.channel(), _Metadata(found.metadata))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    with channel:
         try:
             yield pb_grpc.CurriculumServiceStub(channel)
         except grpc.RpcError as error:
             if not isinstance(error, grpc.Call):
                 raise
             raise click.ClickException(f"{target}: {error.code().name}: {error.details()}") from error
+
+
+class _Metadata(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Sends the same metadata with each call."""
+
+    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._metadata = metadata
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(details._replace(metadata=self._metadata), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(details._replace(metadata=self._metadata), request)

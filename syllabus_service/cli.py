@@ -15,14 +15,18 @@ import structlog
 
 from syllabus_service.addresses import AddressError
 from syllabus_service.admin import create_command, delete_command, describe_command, list_command
+from syllabus_service.authorization import Authorizer
 from syllabus_service.config import ConfigError, ConfiguredCurriculum, load_config
 from syllabus_service.engine import LocalEngine
 from syllabus_service.errors import RequestError
 from syllabus_service.limits import Limits
 from syllabus_service.logs import LogFormat, configure_logs
 from syllabus_service.offline import replay_command
-from syllabus_service.server import Server, ServerSettings, TlsFiles
+from syllabus_service.server import Server, ServerSettings
 from syllabus_service.store import Durability, SqliteStore, Store, StoreError, open_store
+from syllabus_service.tls import TlsFiles
+from syllabus_service.token_commands import token_commands
+from syllabus_service.tokens import TokenFile
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +37,7 @@ def main() -> None:
     """Schedules curricula for reinforcement learning, over gRPC."""
 
 
-for _command in (list_command, describe_command, create_command, delete_command, replay_command):
+for _command in (list_command, describe_command, create_command, delete_command, replay_command, token_commands):
     main.add_command(_command)
 
 
@@ -82,6 +86,16 @@ for _command in (list_command, describe_command, create_command, delete_command,
 @click.option("--tls-cert", type=click.Path(dir_okay=False, path_type=Path), help="Server certificate and chain, PEM.")
 @click.option("--tls-key", type=click.Path(dir_okay=False, path_type=Path), help="Its private key, PEM.")
 @click.option(
+    "--tls-client-ca",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Clients must show a certificate that one of these has signed, PEM.",
+)
+@click.option(
+    "--tokens",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="tokens.yaml: who may do what, by bearer token; see 'syllabus-service token'. Read again when it changes.",
+)
+@click.option(
     "--grace",
     type=click.FloatRange(min=0.0),
     default=10.0,
@@ -110,6 +124,8 @@ def serve(
     insecure: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_client_ca: Path | None,
+    tokens: Path | None,
     grace: float,
     max_message_mib: int,
     log_format: LogFormat,
@@ -120,16 +136,20 @@ def serve(
     A stop drains: health becomes NOT_SERVING, streams end with UNAVAILABLE once what they had sent is answered, what is
     queued is committed, a last snapshot is taken, and the exit code is 0. A second signal stops at once.
 
-    Beyond loopback and Unix sockets it listens only with --tls-cert and --tls-key, or with --insecure.
+    Beyond loopback and Unix sockets it listens only with --tls-cert and --tls-key, or with --insecure. With --tokens,
+    each RPC asks for a bearer token; with --tls-client-ca, each TLS connection for a client's certificate.
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key belong together")
+    if tls_client_ca is not None and tls_cert is None:
+        raise click.UsageError("--tls-client-ca needs --tls-cert and --tls-key")
     if data_dir is not None and store_url is not None:
         raise click.UsageError("--data-dir and --store exclude each other")
     configure_logs(log_format, log_level)
-    tls = TlsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
+    tls = TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert is not None and tls_key is not None else None
     with _one_line_errors():
         configured = load_config(config) if config is not None else []
+        token_file = TokenFile(tokens) if tokens is not None else None
         with contextlib.ExitStack() as stack:
             store: Store | None = None
             if data_dir is not None:
@@ -145,6 +165,7 @@ def serve(
                     configured,
                     listen=listen,
                     tls=tls,
+                    authorizer=Authorizer(token_file, limits=limits),
                     insecure=insecure,
                     settings=ServerSettings(grace_seconds=grace),
                 )
@@ -157,6 +178,7 @@ async def _serve(
     *,
     listen: tuple[str, ...],
     tls: TlsFiles | None,
+    authorizer: Authorizer,
     insecure: bool,
     settings: ServerSettings,
 ) -> None:
@@ -178,7 +200,7 @@ async def _serve(
                 await engine.create(each.name, each.spec, allow_existing=True, trusted=True)
             except RequestError as error:
                 raise ConfigError(f"{each.place}: curricula.{each.name}: {error}") from error
-        async with Server(engine, listen=listen, tls=tls, insecure=insecure, settings=settings):
+        async with Server(engine, listen=listen, tls=tls, authorizer=authorizer, insecure=insecure, settings=settings):
             await stop.wait()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from syllabus_client.task_spaces import (
     BoxTaskSpace,
@@ -22,12 +20,9 @@ from syllabus_client.task_spaces import (
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service.errors import RequestError
 from syllabus_service.specs import DEFAULT_LEASE_SECONDS, MAX_LEASE_SECONDS, MIN_LEASE_SECONDS, build_curriculum
+from syllabus_service.yaml_files import ConfigError, Strict, read_yaml
 
 _NAME = r"^[A-Za-z0-9._-]{1,128}$"
-
-
-class ConfigError(ValueError):
-    """The file does not say what it should. The message names the file, the line and the key."""
 
 
 @dataclass(frozen=True)
@@ -57,36 +52,14 @@ def load_config(path: Path) -> list[ConfiguredCurriculum]:
 
     Raises ConfigError, naming the file, the line and the key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    lines: dict[tuple[str | int, ...], int] = {}
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is not None:
-            _note_lines(root, (), lines, path)
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
-    try:
-        config = _Config.model_validate(content if content is not None else {})
-    except ValidationError as error:
-        raise ConfigError("\n".join(_describe(path, each, lines) for each in error.errors())) from error
+    config, lines = read_yaml(path, _Config)
     return [
         _configured(path, lines.get(("curricula", name), 1), name, curriculum)
         for name, curriculum in config.curricula.items()
     ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Discrete(_Strict):
+class _Discrete(Strict):
     num_tasks: int | None = Field(default=None, ge=1)
     start: int = 0
     tasks: list[JsonValue] | None = None
@@ -101,7 +74,7 @@ class _Discrete(_Strict):
         return DiscreteTaskSpace(self.num_tasks if self.tasks is None else self.tasks, start=self.start)
 
 
-class _MultiDiscrete(_Strict):
+class _MultiDiscrete(Strict):
     components: list[int | list[JsonValue]] = Field(min_length=1)
     encoding: Literal["flat", "tuple"] = "flat"
 
@@ -109,7 +82,7 @@ class _MultiDiscrete(_Strict):
         return MultiDiscreteTaskSpace(self.components, self.encoding)
 
 
-class _Box(_Strict):
+class _Box(Strict):
     low: float | list[JsonValue]
     high: float | list[JsonValue]
     shape: list[int] | None = None
@@ -120,14 +93,14 @@ class _Box(_Strict):
         return BoxTaskSpace(low, high, shape=self.shape, dtype=self.dtype)
 
 
-class _Tuple(_Strict):
+class _Tuple(Strict):
     components: list[_TaskSpace] = Field(min_length=1)
 
     def build(self) -> TaskSpace:
         return TupleTaskSpace([_build_space(component) for component in self.components])
 
 
-class _Stratified(_Strict):
+class _Stratified(Strict):
     tasks: int | list[JsonValue]
     strata: list[int] | list[list[JsonValue]]
 
@@ -135,7 +108,7 @@ class _Stratified(_Strict):
         return StratifiedDiscreteTaskSpace(self.tasks, self.strata)
 
 
-class _Kinds(_Strict):
+class _Kinds(Strict):
     discrete: _Discrete | None = None
     multi_discrete: _MultiDiscrete | None = None
     box: _Box | None = None
@@ -175,7 +148,7 @@ _TaskSpace = Annotated[
 ]
 
 
-class _Curriculum(_Strict):
+class _Curriculum(Strict):
     algorithm: str = Field(min_length=1)
     params: dict[str, JsonValue] = Field(default_factory=dict)
     task_space: _TaskSpace
@@ -183,7 +156,7 @@ class _Curriculum(_Strict):
     lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, ge=MIN_LEASE_SECONDS, le=MAX_LEASE_SECONDS)
 
 
-class _Config(_Strict):
+class _Config(Strict):
     curricula: dict[Annotated[str, Field(pattern=_NAME)], _Curriculum] = Field(default_factory=dict)
 
 
@@ -205,38 +178,3 @@ def _configured(path: Path, line: int, name: str, curriculum: _Curriculum) -> Co
     except RequestError as error:
         raise ConfigError(f"{place}: curricula.{name}: {str(error).removeprefix('spec.')}") from error
     return ConfiguredCurriculum(name, spec, place)
-
-
-def _note_lines(
-    node: yaml.Node, key: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], path: Path
-) -> None:
-    """Note on which line each key stands. Raises ConfigError for a key that is there twice: YAML keeps the last."""
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            place = (*key, str(name.value))
-            line = name.start_mark.line + 1
-            if place in lines:
-                raise ConfigError(f"{path}:{line}: {_dotted(place)}: is there twice, first on line {lines[place]}")
-            lines[place] = line
-            _note_lines(value, place, lines, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*key, index)] = value.start_mark.line + 1
-            _note_lines(value, (*key, index), lines, path)
-
-
-def _describe(path: Path, error: Any, lines: dict[tuple[str | int, ...], int]) -> str:
-    place: tuple[str | int, ...] = ()
-    line = 1
-    for part in error["loc"]:
-        if (*place, part) in lines:  # other parts name a form of a union, not a key
-            place = (*place, part)
-            line = lines[place]
-        elif part is error["loc"][-1] and error["type"] == "missing":
-            place = (*place, part)
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{path}:{line}: {_dotted(place) or 'the file'}: {message}"
-
-
-def _dotted(place: Sequence[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")

@@ -54,6 +54,18 @@ class ResourceExhausted(RequestError):
     code = "RESOURCE_EXHAUSTED"
 
 
+class Unauthenticated(RequestError):
+    """The caller has not shown who it is: no token, or one that is not known or has expired."""
+
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(RequestError):
+    """The caller is known, and may not do that."""
+
+    code = "PERMISSION_DENIED"
+
+
 class Unavailable(RequestError):
     """The service cannot make anything durable now; the same request may be sent again."""
 
@@ -62,5 +74,14 @@ class Unavailable(RequestError):
 
 BY_CODE: dict[str, type[RequestError]] = {
     error.code: error
-    for error in (InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, ResourceExhausted, Unavailable)
+    for error in (
+        InvalidArgument,
+        NotFound,
+        AlreadyExists,
+        FailedPrecondition,
+        ResourceExhausted,
+        Unauthenticated,
+        PermissionDenied,
+        Unavailable,
+    )
 }

@@ -1,4 +1,4 @@
-"""How every RPC parses its request and answers an error: the one place where errors become statuses."""
+"""How every RPC admits its caller, parses its request and answers: the one place where errors become statuses."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire.metadata import APPLIED
+from syllabus_service.authorization import SERVICE, Authorizer, Caller, OpenStream
 from syllabus_service.errors import FailedPrecondition, InvalidArgument, RequestError
 
 _log = structlog.get_logger(__name__)
 
-SERVICE = pb.DESCRIPTOR.services_by_name["CurriculumService"]
-
 _MAX_DETAILS_CHARACTERS = 1000  # trailing metadata has room for some kilobytes
 
-Handler = Callable[[Any, grpc.aio.ServicerContext], Any]
+Handler = Callable[[Any, Caller], Any]
 
 
-def service_handler(servicer: object) -> grpc.GenericRpcHandler:
+def service_handler(servicer: object, authorizer: Authorizer) -> grpc.GenericRpcHandler:
     """The RPCs of CurriculumService, answered by the servicer's methods of the same names.
 
-    A method takes a message (or an asynchronous iterator of messages) and returns one (or is an asynchronous
-    generator). It refuses a request by raising RequestError: the caller gets its status, with a
+    A method takes a message (or an asynchronous iterator of messages) and its caller, and returns a message (or is an
+    asynchronous generator). No method is reached but through the authorizer: it admits the caller before the body is
+    parsed, and compares the curriculum of the parsed request with the caller's.
+
+    A method refuses a request by raising RequestError: the caller gets its status, with a
     ``google.rpc.BadRequest`` detail where a field is named, and the trailing metadata ``APPLIED`` where the curriculum
     itself refused it, so that its sequence is used up. Bytes that are no message are INVALID_ARGUMENT.
 
@@ -41,42 +42,63 @@ def service_handler(servicer: object) -> grpc.GenericRpcHandler:
     FAILED_PRECONDITION with the reference, rather than INTERNAL or UNKNOWN, which gRPC libraries answer for broken
     connections, too: the same request would fail again, so a client must not send it again as it would after those.
     """
-    handlers = {method.name: _method_handler(method, getattr(servicer, method.name)) for method in SERVICE.methods}
+    handlers = {
+        method.name: _method_handler(method, getattr(servicer, method.name), authorizer) for method in SERVICE.methods
+    }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 
 
-def _method_handler(method: MethodDescriptor, behaviour: Handler) -> grpc.RpcMethodHandler:
+def _method_handler(method: MethodDescriptor, behaviour: Handler, authorizer: Authorizer) -> grpc.RpcMethodHandler:
     parse = _parser(GetMessageClass(method.input_type))
     serialize = GetMessageClass(method.output_type).SerializeToString
+    parts = (method.name, parse, behaviour, authorizer)
     if method.client_streaming and method.server_streaming:
-        return grpc.stream_stream_rpc_method_handler(_stream_stream(method.name, parse, behaviour), None, serialize)
+        return grpc.stream_stream_rpc_method_handler(_stream_stream(*parts), None, serialize)
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_unary_stream(method.name, parse, behaviour), None, serialize)
+        return grpc.unary_stream_rpc_method_handler(_unary_stream(*parts), None, serialize)
     if method.client_streaming:
         raise TypeError(f"{method.full_name}: no RPC of this service streams requests and answers once")
-    return grpc.unary_unary_rpc_method_handler(_unary_unary(method.name, parse, behaviour), None, serialize)
+    return grpc.unary_unary_rpc_method_handler(_unary_unary(*parts), None, serialize)
 
 
 def _unary_unary(
-    name: str, parse: Callable[[bytes], Message], behaviour: Handler
+    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer
 ) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Message]]:
     async def handle(request: bytes, context: grpc.aio.ServicerContext) -> Message:
+        caller: Caller | None = None
+        outcome, curriculum = "CANCELLED", ""
         try:
-            return await behaviour(parse(request), context)
+            admitted = authorizer.admit(name, context)
+            message = parse(request)
+            curriculum = authorizer.check_curriculum(name, admitted, message)
+            caller = admitted
+            response = await behaviour(message, caller)
+            outcome = "OK"
+            return response
         except Exception as error:  # noqa: BLE001 - every error has a status
             refusal = as_refusal(error, name)
+            outcome = refusal.code
+        finally:
+            if caller is not None:
+                authorizer.audit(name, caller, curriculum, outcome)
         return await _abort(context, refusal)
 
     return handle
 
 
 def _unary_stream(
-    name: str, parse: Callable[[bytes], Message], behaviour: Handler
+    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer
 ) -> Callable[[bytes, grpc.aio.ServicerContext], AsyncIterator[Message]]:
     async def handle(request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
         try:
-            async for response in behaviour(parse(request), context):
-                yield response
+            caller = authorizer.admit(name, context)
+            message = parse(request)
+            stream = OpenStream(name, caller)
+            stream.curriculum = authorizer.check_curriculum(name, caller, message)
+            with authorizer.watched(stream):
+                responses = behaviour(message, caller)
+                while (response := await stream.wait_for(anext(responses, None))) is not None:
+                    yield response
             return
         except Exception as error:  # noqa: BLE001 - every error has a status
             refusal = as_refusal(error, name)
@@ -86,16 +108,24 @@ def _unary_stream(
 
 
 def _stream_stream(
-    name: str, parse: Callable[[bytes], Message], behaviour: Handler
+    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer
 ) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext], AsyncIterator[Message]]:
-    async def parsed(requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-        async for request in requests:
-            yield parse(request)
+    async def parsed(requests: AsyncIterator[bytes], stream: OpenStream) -> AsyncIterator[Message]:
+        """The requests; where the caller loses the right to the stream, the refusal comes in their place."""
+        first = True
+        while (request := await stream.wait_for(anext(requests, None))) is not None:
+            message = parse(request)
+            if first:
+                stream.curriculum = authorizer.check_curriculum(name, stream.caller, message)
+                first = False
+            yield message
 
     async def handle(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
         try:
-            async for response in behaviour(parsed(requests), context):
-                yield response
+            stream = OpenStream(name, authorizer.admit(name, context))
+            with authorizer.watched(stream):
+                async for response in behaviour(parsed(requests, stream), stream.caller):
+                    yield response
             return
         except Exception as error:  # noqa: BLE001 - every error has a status
             refusal = as_refusal(error, name)

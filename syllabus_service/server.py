@@ -15,25 +15,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from syllabus_service.addresses import Address, AddressError, clear_socket_path
+from syllabus_service.authorization import Authorizer
 from syllabus_service.engine import LocalEngine
 from syllabus_service.errors import Unavailable
 from syllabus_service.rpc import SERVICE, service_handler
 from syllabus_service.servicer import CurriculumServicer
+from syllabus_service.tls import TlsFiles, server_credentials
 
 _log = structlog.get_logger(__name__)
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """Where the server's certificate and key are, both PEM."""
-
-    certificate: Path
-    """The certificate, followed by its chain."""
-    key: Path
-    """Its private key."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,8 @@ class Server:
         engine: the curricula, started.
         listen: addresses: ``HOST:PORT`` (port 0 takes a free one), ``[IPV6]:PORT`` or ``unix:PATH``. A Unix socket is
             for its owner only (0600); the file of a server that died is replaced.
-        tls: certificate and key for the TCP addresses.
+        tls: certificate and key for the TCP addresses, and whose clients are let in.
+        authorizer: who may call what. None: everybody may call everything.
         insecure: whether to listen beyond loopback without TLS.
         settings: how connections are held.
 
@@ -83,6 +76,7 @@ class Server:
         *,
         listen: Sequence[str] = ("127.0.0.1:0",),
         tls: TlsFiles | None = None,
+        authorizer: Authorizer | None = None,
         insecure: bool = False,
         settings: ServerSettings | None = None,
     ) -> None:
@@ -90,6 +84,7 @@ class Server:
         self._engine = engine
         self._listen = tuple(listen)
         self._tls = tls
+        self._authorizer = authorizer or Authorizer(limits=engine.limits)
         self._insecure = insecure
         self._settings = settings or ServerSettings()
         self._servicer = CurriculumServicer(engine)
@@ -113,9 +108,9 @@ class Server:
                 raise AddressError(
                     f"{address}: will not listen beyond this machine without TLS; give a certificate, or say insecure"
                 )
-        credentials = None if self._tls is None else _credentials(self._tls)
+        credentials = None if self._tls is None else server_credentials(self._tls)
         server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs)
-        server.add_generic_rpc_handlers([service_handler(self._servicer)])
+        server.add_generic_rpc_handlers([service_handler(self._servicer, self._authorizer)])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:
@@ -127,9 +122,11 @@ class Server:
             self._remove_sockets()
             raise
         self._server = server
+        self._authorizer.start()
         await self._health.set("", _SERVING)
         await self._set_health()
         self._engine.on_available_change(self._availability_changed)
+        self._warn_if_open(addresses)
         _log.info("listening", addresses=self.addresses, tls=self._tls is not None)
 
     async def stop(self, grace_seconds: float | None = None) -> None:
@@ -142,10 +139,20 @@ class Server:
         await self._health.enter_graceful_shutdown()
         self._servicer.drain(Unavailable("the service is stopping"))
         await server.stop(grace)
+        await self._authorizer.stop()
         self._remove_sockets()
         for task in self._tasks:
             task.cancel()
         _log.info("stopped")
+
+    def _warn_if_open(self, addresses: Sequence[Address]) -> None:
+        """Say what an operator may not have meant."""
+        if all(address.is_private for address in addresses):
+            return
+        if self._tls is None and self._authorizer.asks_for_tokens:
+            _log.warning("tokens_travel_unencrypted", reason="beyond this machine without TLS")
+        if not self._authorizer.asks_for_tokens and (self._tls is None or self._tls.client_ca is None):
+            _log.warning("open_to_everybody", reason="neither tokens nor client certificates are asked for")
 
     def _bind(self, server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
         try:
@@ -197,10 +204,3 @@ class Server:
 
     async def _set_health(self) -> None:
         await self._health.set(SERVICE.full_name, _SERVING if self._engine.available else _NOT_SERVING)
-
-
-def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    try:
-        return grpc.ssl_server_credentials([(tls.key.read_bytes(), tls.certificate.read_bytes())])
-    except OSError as error:
-        raise AddressError(f"cannot read the TLS files: {error}") from error

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import structlog
 from google.protobuf.message import Message
 
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire import curriculum_pb2_grpc as pb_grpc
+from syllabus_service.authorization import Caller
 from syllabus_service.commands import (
     Command,
     add_agent_command,
@@ -32,8 +32,6 @@ _log = structlog.get_logger(__name__)
 _MAX_PAGE = 1000
 _MAX_WATCHED_TASKS = 1000
 _MIN_INTERVAL_SECONDS, _MAX_INTERVAL_SECONDS = 0.1, 3600.0
-
-Context = grpc.aio.ServicerContext
 
 
 class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
@@ -59,19 +57,21 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
     # Curricula
 
     async def CreateCurriculum(
-        self, request: pb.CreateCurriculumRequest, context: Context
+        self, request: pb.CreateCurriculumRequest, caller: Caller
     ) -> pb.CreateCurriculumResponse:
         runner = await self._engine.create(request.name, request.spec, allow_existing=request.allow_existing)
         return pb.CreateCurriculumResponse(curriculum=runner.describe())
 
-    async def GetCurriculum(self, request: pb.GetCurriculumRequest, context: Context) -> pb.GetCurriculumResponse:
+    async def GetCurriculum(self, request: pb.GetCurriculumRequest, caller: Caller) -> pb.GetCurriculumResponse:
         return pb.GetCurriculumResponse(curriculum=self._engine.get(request.curriculum).describe())
 
-    async def ListCurricula(self, request: pb.ListCurriculaRequest, context: Context) -> pb.ListCurriculaResponse:
+    async def ListCurricula(self, request: pb.ListCurriculaRequest, caller: Caller) -> pb.ListCurriculaResponse:
         if request.page_token:
             check_name(request.page_token, "page_token")
         size = min(request.page_size or _MAX_PAGE, _MAX_PAGE)
-        rest = [runner for runner in self._engine.list() if runner.name > request.page_token]
+        rest = [
+            runner for runner in self._engine.list() if runner.name > request.page_token and caller.covers(runner.name)
+        ]
         page = rest[:size]
         return pb.ListCurriculaResponse(
             curricula=[runner.describe(with_task_space=False) for runner in page],
@@ -79,7 +79,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         )
 
     async def DeleteCurriculum(
-        self, request: pb.DeleteCurriculumRequest, context: Context
+        self, request: pb.DeleteCurriculumRequest, caller: Caller
     ) -> pb.DeleteCurriculumResponse:
         await self._engine.delete(request.curriculum)
         gone = NotFound(f"curriculum: {request.curriculum!r} was deleted", field="curriculum")
@@ -89,7 +89,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
 
     # Environments
 
-    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
+    async def GetTask(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskResponse:
         runner = self._engine.get(request.curriculum)
         if request.num_tasks < 1:
             raise InvalidArgument("num_tasks: expected at least 1, got 0", field="num_tasks")
@@ -97,7 +97,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         reply = await runner.submit(self._unary_metrics(runner, request.session_id, request.sequence, message))
         return pb.GetTaskResponse(reply=reply, incarnation=runner.incarnation)  # type: ignore[arg-type]
 
-    async def ReportEpisode(self, request: pb.ReportEpisodeRequest, context: Context) -> pb.ReportEpisodeResponse:
+    async def ReportEpisode(self, request: pb.ReportEpisodeRequest, caller: Caller) -> pb.ReportEpisodeResponse:
         runner = self._engine.get(request.curriculum)
         message = pb.MetricsBatch(
             episodes=request.episodes if request.HasField("episodes") else None,
@@ -107,7 +107,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         return pb.ReportEpisodeResponse(reply=reply)  # type: ignore[arg-type]
 
     async def StreamMetrics(
-        self, requests: AsyncIterator[pb.StreamMetricsRequest], context: Context
+        self, requests: AsyncIterator[pb.StreamMetricsRequest], caller: Caller
     ) -> AsyncIterator[pb.StreamMetricsResponse]:
         opening = check_open(await anext(requests, None))
         runner = self._engine.get(opening.curriculum)
@@ -131,20 +131,20 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
 
     # The learner
 
-    async def CustomUpdate(self, request: pb.CustomUpdateRequest, context: Context) -> pb.CustomUpdateResponse:
+    async def CustomUpdate(self, request: pb.CustomUpdateRequest, caller: Caller) -> pb.CustomUpdateResponse:
         runner = self._engine.get(request.curriculum)
         return await runner.submit(custom_update_command(request, self._limits))  # type: ignore[return-value]
 
-    async def GetDistribution(self, request: pb.GetDistributionRequest, context: Context) -> pb.GetDistributionResponse:
+    async def GetDistribution(self, request: pb.GetDistributionRequest, caller: Caller) -> pb.GetDistributionResponse:
         runner = self._engine.get(request.curriculum)
         return await self._read(runner, lambda host: host.distribution(request.top_n))
 
-    async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
+    async def GetStatistics(self, request: pb.GetStatisticsRequest, caller: Caller) -> pb.GetStatisticsResponse:
         runner = self._engine.get(request.curriculum)
         return await self._read(runner, lambda host: host.statistics(request))
 
     async def WatchCurriculum(
-        self, request: pb.WatchCurriculumRequest, context: Context
+        self, request: pb.WatchCurriculumRequest, caller: Caller
     ) -> AsyncIterator[pb.WatchCurriculumResponse]:
         runner = self._engine.get(request.curriculum)
         interval = _interval_seconds(request)
@@ -158,21 +158,21 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
                 continue
         raise self._drain_error
 
-    async def SaveCheckpoint(self, request: pb.SaveCheckpointRequest, context: Context) -> pb.SaveCheckpointResponse:
+    async def SaveCheckpoint(self, request: pb.SaveCheckpointRequest, caller: Caller) -> pb.SaveCheckpointResponse:
         runner = self._engine.get(request.curriculum)
         return await self._read(runner, _checkpoint)
 
     async def RestoreCheckpoint(
-        self, request: pb.RestoreCheckpointRequest, context: Context
+        self, request: pb.RestoreCheckpointRequest, caller: Caller
     ) -> pb.RestoreCheckpointResponse:
         runner = self._engine.get(request.curriculum)
         return await runner.submit(restore_command(request))  # type: ignore[return-value]
 
-    async def AddAgent(self, request: pb.AddAgentRequest, context: Context) -> pb.AddAgentResponse:
+    async def AddAgent(self, request: pb.AddAgentRequest, caller: Caller) -> pb.AddAgentResponse:
         runner = self._engine.get(request.curriculum)
         return await runner.submit(add_agent_command(request, self._limits))  # type: ignore[return-value]
 
-    async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.GetAgentResponse:
+    async def GetAgent(self, request: pb.GetAgentRequest, caller: Caller) -> pb.GetAgentResponse:
         runner = self._engine.get(request.curriculum)
         return await self._read(runner, lambda host: pb.GetAgentResponse(agent=host.get_agent(request.agent_id)))
 
