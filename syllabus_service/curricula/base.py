@@ -166,15 +166,31 @@ class Curriculum:
         return {"rng": self.rng.bit_generator.state, "num_episodes": self.num_episodes, "fields": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore exactly the state that ``state_dict`` gave. Raises ValueError for another algorithm's state."""
+        """Restore exactly the state that ``state_dict`` gave: all of it, or nothing where that raises.
+
+        Raises ValueError for another algorithm's state, and whatever a damaged one leads to. O(state): the present
+        state is kept until the other has been taken.
+        """
         if self.state_fields is None or set(state["fields"]) != set(self.state_fields):
             raise ValueError(
                 f"expected the state of {type(self).__name__}, with {sorted(self.state_fields or ())}, "
                 f"got {sorted(state['fields'])}"
             )
+        before = self.state_dict()
+        try:
+            self._restore(state)
+        except Exception:
+            self._restore(before)
+            raise
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take a state with this class's fields; where it raises, it is called again with the state before.
+
+        Override it to check a state, and to derive what isn't a state field from those that are.
+        """
         self.rng.bit_generator.state = state["rng"]
         self.num_episodes = int(state["num_episodes"])
-        for name in self.state_fields:
+        for name in self.state_fields or ():
             setattr(self, name, _copy(state["fields"][name]))
 
 

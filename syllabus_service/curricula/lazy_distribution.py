@@ -117,8 +117,7 @@ class LazyDistribution(Curriculum):
         self._outdated = weights is not None
         self._built = None if weights is None else Categorical(weights)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See ``Curriculum``. O(N)."""
-        super().load_state_dict(state)
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        super()._restore(state)
         if self._built is None and self.age > 0:  # it was drawn from, and the state hasn't changed since
             self._built = Categorical(self._weights())

@@ -517,8 +517,7 @@ class PrioritizedLevelReplay(Curriculum):
         """What is drawn from though it may be old; None where the present state tells it."""
         return None if draws.built is None or self._max_age == 0 else draws.built.weights
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See ``Curriculum``. Raises ValueError for the state of another number of tasks, or another buffer. O(N)."""
+    def _restore(self, state: Mapping[str, Any]) -> None:
         replay = state["fields"].get("replay_state", {})
         if "task_scores" in replay:
             if len(replay["task_scores"]) != self._num_slots or (replay["buffer"] is None) != (self._buffer is None):
@@ -527,4 +526,4 @@ class PrioritizedLevelReplay(Curriculum):
                 )
             if len(replay["best_returns"]) != len(self._best_returns):
                 raise ValueError(f"expected the state of the strategy {self.strategy}, got that of another")
-        super().load_state_dict(state)
+        super()._restore(state)

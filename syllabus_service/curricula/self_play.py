@@ -210,14 +210,13 @@ class OpponentPool(Curriculum):
         if len(slots):
             self._slots_changed(np.unique(slots))
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See ``Curriculum``. Raises ValueError for the state of another ``max_agents`` or ``window``."""
+    def _restore(self, state: Mapping[str, Any]) -> None:
         outcomes = state["fields"].get("outcomes", self.outcomes)
         if outcomes.shape != self.outcomes.shape:
             raise ValueError(
                 f"expected the state of {self.max_agents} agents with a window of {self.window}, got {outcomes.shape}"
             )
-        super().load_state_dict(state)
+        super()._restore(state)
         self._slots_changed(np.arange(len(self.agents)))
 
 
@@ -333,11 +332,6 @@ class PrioritizedFictitiousSelfPlay(OpponentPool):
         total = self._weights.total
         return self._weights[slots] / total if total > 0 else np.full(len(slots), 1.0 / len(self.agents))
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See ``OpponentPool``."""
-        weights, self._weights = self._weights, BlockSums(np.zeros(self.max_agents))
-        try:
-            super().load_state_dict(state)
-        except ValueError:
-            self._weights = weights
-            raise
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._weights = BlockSums(np.zeros(self.max_agents))
+        super()._restore(state)

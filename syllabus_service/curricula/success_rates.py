@@ -298,7 +298,8 @@ class SuccessRates(LazyDistribution):
 
     # State
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See ``Curriculum``. O(N)."""
-        super().load_state_dict(state)
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if (count := len(state["fields"]["success_rates"])) != self.num_tasks:
+            raise ValueError(f"expected the state of {self.num_tasks} tasks, got that of {count}")
+        super()._restore(state)
         self._visited = array("i", np.flatnonzero(self.batch_episodes).astype(np.int32).tobytes())

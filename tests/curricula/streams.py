@@ -106,3 +106,13 @@ def scribble(state: Any) -> None:
         for item in state:
             scribble(item)
         state.clear()
+
+
+def break_last(state: Any) -> None:
+    """Spoil a curriculum's state, or that of the last curriculum within it: it is found out when others are loaded."""
+    for field in reversed(state["fields"].values()):
+        last = field[-1] if isinstance(field, list) and field else field
+        if isinstance(last, dict) and "num_episodes" in last:
+            return break_last(last)
+    state["num_episodes"] = "broken"
+    return None

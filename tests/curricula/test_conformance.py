@@ -15,7 +15,7 @@ from syllabus_service.state_codec import decode_state, encode_state
 from . import chi_square
 from .case import Case
 from .cases import CURRICULA
-from .streams import bits, random_batch, reseeded, run, scribble
+from .streams import bits, break_last, random_batch, reseeded, run, scribble
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(
@@ -312,6 +312,22 @@ def test_the_state_of_another_algorithm_is_refused(case):
     state["fields"] = {**state["fields"], "no_such_field": 1}
     with pytest.raises(ValueError, match="no_such_field"):
         curriculum.load_state_dict(state)
+
+
+@each()
+def test_a_state_that_cannot_be_loaded_to_its_end_changes_nothing(case):
+    curriculum, other = case.new(3), case.new(4)
+    run(case, curriculum, 10, 25)
+    run(case, other, 11, 25)
+    before = bits(curriculum.state_dict())
+    state = other.state_dict()
+    break_last(state)
+    with pytest.raises(ValueError, match="broken"):
+        curriculum.load_state_dict(state)
+    assert bits(curriculum.state_dict()) == before
+    untouched = case.new(3)
+    run(case, untouched, 10, 25)
+    assert bits(curriculum.draw(6)) == bits(untouched.draw(6))
 
 
 def test_an_episode_batch_can_be_cut():
