@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -17,7 +18,7 @@ from syllabus_client.wire import curriculum_pb2_grpc as pb_grpc
 from syllabus_service.commands import metrics_command
 from syllabus_service.engine import LocalEngine
 from syllabus_service.limits import Limits
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Direction, Proxy
 from tests.service.serving import TIMEOUT, Stream, column, episodes, num_episodes, spec, status
 from tests.service_process import ServiceProcess
 
@@ -48,16 +49,21 @@ def _report(assignment_ids: list[int], sequence: int = 2) -> pb.ReportEpisodeReq
     )
 
 
-def _is_lost(proxy: Proxy, request: pb.ReportEpisodeRequest, *directions) -> None:
-    """Send a request whose bytes, or whose reply's, vanish on the way."""
+@contextmanager
+def _losing(proxy: Proxy) -> Iterator[Callable[..., None]]:
+    """A connection that stands, and how to send a request on it whose bytes, or whose reply's, vanish on the way."""
     with grpc.insecure_channel(proxy.target) as channel:
         stub = pb_grpc.CurriculumServiceStub(channel)
-        stub.GetCurriculum(pb.GetCurriculumRequest(curriculum="maze"), timeout=TIMEOUT)  # the connection stands
-        proxy.swallow(*directions)
-        with pytest.raises(grpc.RpcError) as lost:
-            stub.ReportEpisode(request, timeout=_LOST_SECONDS)
-        assert status(lost.value) == "DEADLINE_EXCEEDED"
-    proxy.heal()
+        stub.GetCurriculum(pb.GetCurriculumRequest(curriculum="maze"), timeout=TIMEOUT)
+
+        def lose(request: pb.ReportEpisodeRequest, direction: Direction) -> None:
+            proxy.swallow(direction)
+            with pytest.raises(grpc.RpcError) as lost:
+                stub.ReportEpisode(request, timeout=_LOST_SECONDS)
+            assert status(lost.value) == "DEADLINE_EXCEEDED"
+            proxy.heal()
+
+        yield lose
 
 
 def _wait_until_applied(stub: pb_grpc.CurriculumServiceStub, count: int) -> None:
@@ -76,9 +82,9 @@ def _wait_until_abandoned(stub: pb_grpc.CurriculumServiceStub, count: int) -> No
 
 def test_reply_lost_and_request_resent(service: ServiceProcess, proxy: Proxy) -> None:
     _create(service)
-    with service.stub() as stub:
+    with service.stub() as stub, _losing(proxy) as lose:
         request = _report(_draw(stub, 3))
-        _is_lost(proxy, request, "down")
+        lose(request, "down")
         _wait_until_applied(stub, 3)
         answer = stub.ReportEpisode(request, timeout=TIMEOUT)
         assert not answer.reply.rejections
@@ -89,9 +95,9 @@ def test_reply_lost_and_request_resent(service: ServiceProcess, proxy: Proxy) ->
 
 def test_request_lost_and_resent(service: ServiceProcess, proxy: Proxy) -> None:
     _create(service)
-    with service.stub() as stub:
+    with service.stub() as stub, _losing(proxy) as lose:
         request = _report(_draw(stub, 3))
-        _is_lost(proxy, request, "up")
+        lose(request, "up")
         assert sum(num_episodes(stub).values()) == 0
         assert not stub.ReportEpisode(request, timeout=TIMEOUT).reply.rejections
         assert sum(num_episodes(stub).values()) == 3
@@ -99,9 +105,9 @@ def test_request_lost_and_resent(service: ServiceProcess, proxy: Proxy) -> None:
 
 def test_reply_lost_and_request_resent_to_a_restarted_service(service: ServiceProcess, proxy: Proxy) -> None:
     _create(service)
-    with service.stub() as stub:
+    with service.stub() as stub, _losing(proxy) as lose:
         request = _report(_draw(stub, 3))
-        _is_lost(proxy, request, "down")
+        lose(request, "down")
         _wait_until_applied(stub, 3)
     service.restart()
     with service.stub() as stub:
@@ -113,10 +119,10 @@ def test_reply_lost_and_request_resent_to_a_restarted_service(service: ServicePr
 
 def test_reply_lost_and_request_resent_after_the_lease_ran_out(service: ServiceProcess, proxy: Proxy) -> None:
     _create(service, lease=3.0)
-    with service.stub() as stub:
+    with service.stub() as stub, _losing(proxy) as lose:
         *done, left = _draw(stub, 4)
         request = _report(done)
-        _is_lost(proxy, request, "down")
+        lose(request, "down")
         _wait_until_abandoned(stub, 1)  # the one that was not reported
         answer = stub.ReportEpisode(request, timeout=TIMEOUT)
         assert not answer.reply.rejections  # as it was answered then, in time
@@ -129,9 +135,9 @@ def test_reply_lost_and_request_resent_after_the_lease_ran_out(service: ServiceP
 def test_request_lost_and_resent_after_the_lease_ran_out(service: ServiceProcess, proxy: Proxy) -> None:
     """What was abandoned is not counted, too: its task may be run by another by now. The sender is told."""
     _create(service, lease=1.5)
-    with service.stub() as stub:
+    with service.stub() as stub, _losing(proxy) as lose:
         request = _report(_draw(stub, 3))
-        _is_lost(proxy, request, "up")
+        lose(request, "up")
         _wait_until_abandoned(stub, 3)
         answer = stub.ReportEpisode(request, timeout=TIMEOUT)
         reasons = [each.reason for each in answer.reply.rejections]
