@@ -87,7 +87,7 @@ bench: .venv/ready  ## Every benchmark of benchmarks/
 	  name=$$(basename $$each .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 soak: .venv/ready  ## Faults for a long time: kills, cut connections, replaced workers
-	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m tests.soak
 
 image:  ## The container image, by buildah or docker; BASE=, IMAGE= and IMAGE_FLAGS= change it
 	@test -n "$(BUILDER)" || { echo "image: needs buildah or docker; see docs/operations.md"; exit 1; }
