@@ -72,14 +72,15 @@ def serving(
     settings: RunnerSettings | None = None,
     listen: Sequence[str] = ("127.0.0.1:0",),
     allowed_curricula: Sequence[str] = (),
+    **server_options: Any,
 ) -> Iterator[Serving]:
-    """Run a server for the length of the block."""
+    """Run a server for the length of the block; further options are those of ``Server``."""
     ready: Future[tuple[asyncio.AbstractEventLoop, LocalEngine, Server, asyncio.Event]] = Future()
 
     async def serve() -> None:
         stop = asyncio.Event()
         engine = LocalEngine(store, limits=limits, settings=settings, allowed_curricula=allowed_curricula)
-        async with engine, Server(engine, listen=listen) as server:
+        async with engine, Server(engine, listen=listen, **server_options) as server:
             ready.set_result((asyncio.get_running_loop(), engine, server, stop))
             await stop.wait()
 
