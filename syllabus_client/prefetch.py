@@ -31,14 +31,10 @@ class Prefetch:
         self._prefetch = prefetch
         self._max_prefetch = max_prefetch
         self._max_latency = max_latency
-        self._round_trip: float | None = None
+        self._round_trip: float | None = None  # seconds from a batch to its reply, averaged
+        self._refill_time = 2 * max_latency  # seconds; a round trip is not known yet
         self._rate = 0.0
         self._rate_at = 0.0
-
-    @property
-    def round_trip(self) -> float:
-        """Seconds from a batch to its reply, averaged."""
-        return self._max_latency if self._round_trip is None else self._round_trip
 
     def used(self, count: int, now: float) -> None:
         """Tasks were used."""
@@ -51,14 +47,16 @@ class Prefetch:
             self._round_trip = round_trip
         else:
             self._round_trip += _ROUND_TRIP_WEIGHT * (round_trip - self._round_trip)
+        self._refill_time = self._max_latency + self._round_trip
 
     def rate(self, now: float) -> float:
         """Tasks used per second: an exponentially weighted average."""
-        return self._rate * math.exp(min(0.0, self._rate_at - now) / _RATE_WINDOW)
+        age = now - self._rate_at
+        return self._rate if age <= 0.0 else self._rate * math.exp(-age / _RATE_WINDOW)
 
     def used_during_refill(self, now: float) -> float:
         """How many tasks are expected to be used until a refill that is due now, or soon, has come."""
-        return self.rate(now) * (self._max_latency + self.round_trip)
+        return self.rate(now) * self._refill_time
 
     def target(self, environments: int, now: float) -> int:
         """How many tasks should be ready or on their way."""

@@ -16,28 +16,26 @@ EVALUATE = 2  #: purpose of a task that is run only to score it (the wire's PURP
 _WINDOW = 256  # tasks that are turned into rows together
 
 
-class ReadyTask(NamedTuple):
-    """One task."""
+class Assignment(NamedTuple):
+    """One task for one episode of one environment."""
 
     id: int
-    """Assignment id."""
+    """Names the assignment to this session; 0 for a task that is repeated because the service is away."""
     encoded: Any
-    """Encoded task: an int, a float, or an array."""
-    decoded: Any
-    """Decoded task; the encoded one where nobody said how to decode."""
-    probability: float | None
-    """None or NaN where not known."""
+    """The encoded task: an int where the encoding is an id, otherwise an array of the space's ``encoded_shape``."""
+    task: Any
+    """The decoded task, for the environment's ``reset(new_task=...)``."""
     purpose: int
-    """TRAIN or EVALUATE."""
+    """TRAIN (1) or EVALUATE (2)."""
+    probability: float | None
+    """Probability with which the task was drawn; None (or NaN) where the curriculum has no distribution."""
     position: int
-    """Commands applied when it was drawn."""
-    arrived: float
-    """When it arrived, in seconds of the caller's clock."""
+    """Number of commands that the curriculum had applied when the task was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskColumns:
-    """k tasks."""
+    """k tasks, in columns."""
 
     ids: np.ndarray
     """uint64 (k,): assignment ids."""
@@ -78,18 +76,19 @@ class ReadyTasks:
     def __init__(self) -> None:
         self.decode: Callable[[np.ndarray], list[Any]] | None = None
         self._chunks: deque[TaskColumns] = deque()
+        self.count = 0
+        """How many there are."""
         self._start = 0
-        self._count = 0
-        self._window: list[ReadyTask] = []  # the first rows of the first chunk, last first
+        self._window: list[tuple[Assignment, float]] = []  # the first rows of the first chunk, last first
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def put(self, tasks: TaskColumns) -> None:
         """Add tasks at the end."""
         if len(tasks):
             self._chunks.append(tasks)
-            self._count += len(tasks)
+            self.count += len(tasks)
 
     def take(self, k: int) -> TaskColumns:
         """Remove the first k, of at least k, tasks; k is at least 1."""
@@ -105,23 +104,24 @@ class ReadyTasks:
             if stop == len(chunk):
                 self._chunks.popleft()
                 self._start = 0
-        self._count -= k
+        self.count -= k
         return parts[0] if len(parts) == 1 else _concatenate(parts)
 
-    def take_one(self) -> ReadyTask:
-        """Remove the first of at least one task."""
+    def take_one(self) -> tuple[Assignment, float]:
+        """Remove the first of at least one task, and when it arrived."""
         chunk = self._chunks[0]
         if not self._window:
             self._window = self._rows(chunk.rows(self._start, self._start + _WINDOW))
         task = self._window.pop()
         self._start += 1
-        self._count -= 1
+        self.count -= 1
         if self._start == len(chunk):
             self._chunks.popleft()
             self._start = 0
         return task
 
-    def _rows(self, tasks: TaskColumns) -> list[ReadyTask]:
+    def _rows(self, tasks: TaskColumns) -> list[tuple[Assignment, float]]:
+        """The rows, last first."""
         encoded = tasks.encoded.tolist() if tasks.encoded.ndim == 1 else list(tasks.encoded)
         probabilities: Iterable[float | None] = itertools.repeat(None)
         if tasks.probabilities is not None:
@@ -130,19 +130,18 @@ class ReadyTasks:
             tasks.ids.tolist(),
             encoded,
             encoded if self.decode is None else self.decode(tasks.encoded),
-            probabilities,
             tasks.purposes.tolist(),
+            probabilities,
             tasks.positions.tolist(),
-            tasks.arrived.tolist(),
             strict=False,
         )
-        return [ReadyTask(*row) for row in rows][::-1]
+        return list(zip(map(Assignment._make, rows), tasks.arrived.tolist(), strict=True))[::-1]
 
     def clear(self) -> None:
         """Drop all."""
         self._window.clear()
         self._chunks.clear()
-        self._start = self._count = 0
+        self._start = self.count = 0
 
 
 def _concatenate(parts: list[TaskColumns]) -> TaskColumns:

@@ -33,10 +33,11 @@ class PendingReports:
         self._episodes: ColumnBuffer | None = None
         self._releases = ColumnBuffer({"assignment_id": (np.uint64, ())})
         self._episode_extras: dict[str, int] = {}
-        self._rows = 0
+        self.rows = 0
+        """Rows in all queues."""
 
     def __len__(self) -> int:
-        return self._rows
+        return self.rows
 
     @property
     def num_bytes(self) -> int:
@@ -79,7 +80,7 @@ class PendingReports:
         if self._episode_extras or metrics or agent_returns:
             row += self._extras(queue, metrics, agent_returns)
         queue.append(row)
-        self._rows += 1
+        self.rows += 1
 
     def add_episodes(self, columns: Columns, metrics: Columns, agent_returns: Columns) -> None:
         """Add n finished episodes; ``columns`` are named as in ``EpisodeBatch``, without ``task``: as assigned."""
@@ -94,7 +95,7 @@ class PendingReports:
         """Add task completion in the middle of an episode."""
         self._progress = self._with_tasks(self._progress, task, _PROGRESS_COLUMNS)
         self._progress.append((assignment_id, task, task is not None, progress, env_id))
-        self._rows += 1
+        self.rows += 1
 
     def add_steps(self, columns: Columns, arrays: Columns) -> None:
         """Add s steps. Raises ValueError unless ``arrays`` are of the same names, dtypes and row shapes each time."""
@@ -109,7 +110,7 @@ class PendingReports:
     def add_releases(self, assignment_ids: np.ndarray) -> None:
         """Add assignments that will not be run to an end: uint64 (r,)."""
         self._releases.extend({"assignment_id": assignment_ids}, len(assignment_ids))
-        self._rows += len(assignment_ids)
+        self.rows += len(assignment_ids)
 
     # Taking
 
@@ -136,13 +137,13 @@ class PendingReports:
                 put(batch, queue.take(rows))
             if len(queue):
                 break
-        self._rows -= total
+        self.rows -= total
         return total, ended
 
     def drop_assigned(self) -> int:
         """Remove the rows that name an assignment; return how many there were."""
         dropped = sum(queue.keep(queue.peek("assignment_id", len(queue)) == 0) for queue in self._queues())
-        self._rows -= dropped
+        self.rows -= dropped
         return dropped
 
     def _all(self) -> tuple[ColumnBuffer | None, ...]:
@@ -166,7 +167,7 @@ class PendingReports:
     def _extend(self, queue: ColumnBuffer, columns: Columns) -> None:
         rows = len(columns["assignment_id"])
         queue.extend({**columns, "told": np.full(rows, "task" in columns)}, rows)
-        self._rows += rows
+        self.rows += rows
 
     def _extras(
         self, queue: ColumnBuffer, metrics: Mapping[str, float] | None, agent_returns: Mapping[str, float] | None

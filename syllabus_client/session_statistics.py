@@ -80,8 +80,9 @@ class Recorder:
         total = self.total
         total["tasks_used"] += count
         total["task_age"] += ages
-        total["task_age_max"] = max(total["task_age_max"], age_max)
-        self._interval_age_max = max(self._interval_age_max, age_max)
+        if age_max > self._interval_age_max:
+            self._interval_age_max = age_max
+            total["task_age_max"] = max(total["task_age_max"], age_max)
 
     def waited(self, seconds: float) -> None:
         """A take had to wait."""

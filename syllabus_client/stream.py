@@ -1,64 +1,32 @@
-"""Session: one process's stream to a curriculum, shared by its environments; the shell around SessionMachine."""
+"""Session: one process's stream to a curriculum, shared by its environments."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import logging
-import math
 import os
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
 import numpy as np
 
-from syllabus_client.errors import (
-    BufferFullError,
-    CurriculumServiceError,
-    ServiceUnavailableError,
-    TaskTimeoutError,
-    from_status,
-    status_of,
-)
-from syllabus_client.ready_tasks import EVALUATE, TRAIN, ReadyTask, ReadyTasks, TaskColumns
-from syllabus_client.session import Connection, SessionMachine
+from syllabus_client.errors import BufferFullError
+from syllabus_client.ready_tasks import EVALUATE, TRAIN, Assignment
+from syllabus_client.session import SessionMachine
 from syllabus_client.session_registry import SessionRegistry
 from syllabus_client.session_statistics import SessionStatistics
 from syllabus_client.settings import SessionSettings
+from syllabus_client.stream_shell import StreamShell
 from syllabus_client.target import Target
 from syllabus_client.task_spaces import TaskSpace
+from syllabus_client.waiting_line import WaitingLine
 from syllabus_client.wire import curriculum_pb2 as pb
-from syllabus_client.wire import curriculum_pb2_grpc as pb_grpc
 
 __all__ = ["EVALUATE", "TRAIN", "Assignment", "Assignments", "Session", "open_session"]
 
-_log = logging.getLogger(__name__)
 _clock = time.monotonic
-_Tasks = TypeVar("_Tasks", ReadyTask, TaskColumns)
-_JOIN_TIMEOUT = 2.0  # seconds for threads to end once their stream is cancelled
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One task for one episode of one environment."""
-
-    id: int
-    """Names the assignment to this session; 0 for a task that is repeated because the service is away."""
-    encoded: Any
-    """The encoded task: an int where the encoding is an id, otherwise an array of the space's ``encoded_shape``."""
-    task: Any
-    """The decoded task, for the environment's ``reset(new_task=...)``."""
-    purpose: int
-    """TRAIN (1) or EVALUATE (2)."""
-    probability: float | None
-    """Probability with which the task was drawn; None where the curriculum has no distribution."""
-    position: int
-    """Number of commands that the curriculum had applied when the task was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +45,6 @@ class Assignments:
     """uint64 (k,): number of commands that the curriculum had applied when each was drawn."""
 
 
-class _Stream:
-    """One opening of the stream, from its request iterator's point of view."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.call: Any = None
-        self.cancelled = False
-
-    def requests(self) -> Iterator[pb.StreamMetricsRequest]:
-        """What to send, as it becomes due. Runs in a thread of gRPC's; ends when the stream has."""
-        while messages := self._session._wait_for_messages(self):
-            yield from messages
-
-    def cancel(self) -> None:
-        """End the stream, whether it has begun or not."""
-        self.cancelled = True
-        if self.call is not None:
-            self.call.cancel()
-
-
 class Session:
     """One process's stream to a curriculum. Thread-safe; get one from ``open_session``.
 
@@ -109,36 +57,39 @@ class Session:
         self.target = target
         self.settings = settings
         self._pid = os.getpid()
-        self._machine = SessionMachine(target.curriculum, settings)
-        self._lock = threading.Lock()
-        self._sender = threading.Condition(self._lock)  # wakes the thread that sends, or the one that connects
-        self._changed = threading.Condition(self._lock)  # wakes those who wait for tasks, delivery or the handshake
-        self._asleep_until = -math.inf
-        self._tickets: collections.deque[object] = collections.deque()
-        self._stream: _Stream | None = None
-        self._channel: grpc.Channel | None = None
-        self._described: pb.Curriculum | None = None
-        self._space: TaskSpace | None = None
-        self._last: ReadyTask | TaskColumns | None = None
-        self._problem: CurriculumServiceError | None = None
-        self._stopped = False
-        self._paused = False
-        self._connected = False  # whether there is a channel, or a thread that is about to make one
-        self._thread = threading.Thread(target=self._run, name=f"syllabus-session-{target.curriculum}", daemon=True)
-        self._thread.start()
+        self._shell = shell = StreamShell(target, settings)
+        self._machine, self._lock, self._changed = shell.machine, shell.lock, shell.changed
+        self._line = WaitingLine(shell, settings)
 
     @property
     def task_space(self) -> TaskSpace:
         """The curriculum's tasks. Waits for the service, at most ``settings.timeout``; then ServiceUnavailableError."""
         self._describe()
-        if self._space is None:
-            raise self._unavailable("did not describe its curriculum", self.settings.timeout)
-        return self._space
+        if self._shell.space is None:
+            raise self._shell.unavailable("did not describe its curriculum", self.settings.timeout)
+        return self._shell.space
 
     @property
     def requires_step_updates(self) -> bool:
         """Whether environments must report steps. Waits as ``task_space`` does."""
         return self._describe().requires_step_updates
+
+    def _describe(self) -> pb.Curriculum:
+        """What the service says of the curriculum; waits for it."""
+        shell = self._shell
+        if shell.described is None:
+            self._check_process()
+            timeout = self.settings.timeout
+            deadline = _clock() + timeout
+            with self._lock:
+                while shell.described is None:
+                    shell.raise_if_ended()
+                    if shell.is_away and self.settings.on_unavailable == "raise":
+                        raise shell.unavailable("is away", 0.0)
+                    if (remaining := deadline - _clock()) <= 0:
+                        raise shell.unavailable("cannot be reached", timeout)
+                    self._changed.wait(remaining)
+        return shell.described
 
     @property
     def statistics(self) -> SessionStatistics:
@@ -154,7 +105,7 @@ class Session:
         self._check_process()
         with self._lock:
             self._machine.environments += n
-            self._sender.notify_all()
+            self._shell.wake()
 
     def remove_environments(self, n: int = 1) -> None:
         """Tell how many environments are gone."""
@@ -176,16 +127,7 @@ class Session:
         """
         self._check_process()
         with self._lock:
-            machine = self._machine
-            task = None
-            if not self._tickets and machine.num_pending < self.settings.max_pending_rows:
-                task = machine.take_one(_clock())
-            if task is None:
-                task = self._wait_for_tasks(1, machine.take_one, self._repeat_one)
-            else:
-                self._poke()
-            self._last = task
-        return Assignment(task.id, task.encoded, task.decoded, task.purpose, task.probability, task.position)
+            return self._line.take_one()
 
     def next_tasks(self, k: int) -> Assignments:
         """The next k tasks, in columns: all of them, or an error as ``next_task`` raises. Callers take turns."""
@@ -193,78 +135,8 @@ class Session:
             raise ValueError(f"k: expected at least 1 task, got {k}")
         self._check_process()
         with self._lock:
-            machine = self._machine
-            tasks = self._wait_for_tasks(k, lambda now, waited: machine.take(k, now, waited), _repeat_many)
-            self._last = tasks
+            tasks = self._line.take(k)
         return Assignments(tasks.ids, tasks.encoded, tasks.purposes, tasks.probabilities, tasks.positions)
-
-    def _wait_for_tasks(
-        self,
-        k: int,
-        take: Callable[[float, float | None], _Tasks | None],
-        repeat: Callable[[ReadyTask | TaskColumns, int], _Tasks],
-    ) -> _Tasks:
-        """Take turns with the others who wait, until k tasks are there. Holds the lock."""
-        machine, settings = self._machine, self.settings
-        started = _clock()
-        waited: float | None = None
-        ticket = object()
-        self._tickets.append(ticket)
-        machine.waiting += k
-        try:
-            while True:
-                self._raise_if_ended()
-                now = _clock()
-                if self._tickets[0] is ticket and machine.num_pending < settings.max_pending_rows:
-                    tasks = take(now, waited)
-                    if tasks is not None:
-                        self._poke()
-                        return tasks
-                    if self._is_away and settings.on_unavailable == "repeat_last" and self._last is not None:
-                        machine.repeated(k)
-                        return repeat(self._last, k)
-                if self._is_away and settings.on_unavailable == "raise":
-                    raise self._unavailable("is away, and no task is left", 0.0)
-                if now >= started + settings.timeout:
-                    raise self._no_task(k)
-                if waited is None:
-                    self._sender.notify_all()
-                self._changed.wait(started + settings.timeout - now)
-                waited = _clock() - started
-        finally:
-            self._tickets.remove(ticket)
-            machine.waiting -= k
-            if self._tickets:
-                self._changed.notify_all()
-
-    def _repeat_one(self, last: ReadyTask | TaskColumns, k: int) -> ReadyTask:
-        """The last task, without an assignment."""
-        if isinstance(last, ReadyTask):
-            return last._replace(id=0)
-        tasks = ReadyTasks()
-        tasks.decode = None if self._space is None else self._space.decode_many
-        tasks.put(_repeat_many(last, k))
-        return tasks.take_one()
-
-    @property
-    def _is_away(self) -> bool:
-        return self._machine.connection is not Connection.OPEN and self._machine.last_failure is not None
-
-    def _no_task(self, k: int) -> TaskTimeoutError:
-        machine, timeout = self._machine, self.settings.timeout
-        if machine.connection is not Connection.OPEN:
-            failure = machine.last_failure
-            why = "the service cannot be reached" if failure is None else f"{failure.code}: {failure.details}"
-        elif machine.num_pending >= self.settings.max_pending_rows:
-            why = f"{machine.num_pending} reports wait to be sent"
-        else:
-            why = f"the curriculum is short of tasks: {machine.num_ready} of {k} came"
-        return TaskTimeoutError(
-            f"no task of curriculum {self.target.curriculum!r} came from {self.target.address} within {timeout:g} s: "
-            f"{why}",
-            target=self.target.address,
-            code="DEADLINE_EXCEEDED",
-        )
 
     # Reports
 
@@ -304,7 +176,7 @@ class Session:
             machine.report_episode(
                 _clock(), assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns
             )
-            self._poke()
+            self._shell.poke()
         if machine.has_notices:
             self._warn()
 
@@ -358,7 +230,7 @@ class Session:
 
         ``arrays`` holds further columns (s, ...) by name, the same names, shapes and dtypes in every call.
         """
-        described = self._described
+        described = self._shell.described
         if described is None or not described.requires_step_updates:
             return
         columns = self._columns(
@@ -384,7 +256,7 @@ class Session:
         rows = len(assignment_ids)
         columns = {"assignment_id": np.asarray(assignment_ids, np.uint64)}
         if tasks is not None:
-            dtype = None if self._space is None else self._space.encoded_dtype
+            dtype = None if self._shell.space is None else self._shell.space.encoded_dtype
             columns["task"] = _column("tasks", tasks, dtype, rows)
         return columns | {name: _column(name, values, dtype, rows) for name, (values, dtype) in others.items()}
 
@@ -394,7 +266,7 @@ class Session:
         with self._lock:
             self._check_room()
             yield self._machine
-            self._poke()
+            self._shell.poke()
         if self._machine.has_notices:
             self._warn()
 
@@ -429,19 +301,19 @@ class Session:
             machine = self._machine
             given_up = machine.statistics().rows_undelivered
             mark = machine.flush()
-            self._sender.notify_all()
+            self._shell.wake()
             try:
                 while not machine.delivered(mark):
-                    self._raise_if_ended()
+                    self._shell.raise_if_ended()
                     if (remaining := deadline - _clock()) <= 0:
-                        raise self._unavailable(f"has not answered {machine.num_undelivered} reports", timeout)
+                        raise self._shell.unavailable(f"has not answered {machine.num_undelivered} reports", timeout)
                     self._changed.wait(remaining)
-                self._raise_if_ended()
+                self._shell.raise_if_ended()
             finally:
                 machine.forget(mark)
             lost = machine.statistics().rows_undelivered - given_up
             if lost:
-                raise self._unavailable(f"lost this session: {lost} reports were not delivered", timeout)
+                raise self._shell.unavailable(f"lost this session: {lost} reports were not delivered", timeout)
 
     def close(self, timeout: float | None = None) -> None:
         """Let go of the session; the last to do so flushes and ends it, within ``timeout`` (``settings.timeout``).
@@ -458,18 +330,11 @@ class Session:
         try:
             with self._lock:
                 machine.close()
-                self._sender.notify_all()
+                self._shell.wake()
                 while not (machine.closed or machine.fatal or (remaining := deadline - _clock()) <= 0):
                     self._changed.wait(remaining)
         finally:
-            with self._lock:
-                self._stopped = True
-                left = machine.num_undelivered
-                if self._stream is not None:
-                    self._stream.cancel()
-                self._sender.notify_all()
-                self._changed.notify_all()
-            self._thread.join(_JOIN_TIMEOUT)
+            left = self._shell.stop()
         if left:
             warnings.warn(
                 f"{left} reports were not delivered to curriculum {self.target.curriculum!r} at {self.target.address} "
@@ -478,176 +343,21 @@ class Session:
                 stacklevel=3,
             )
 
-    # Threads
-
-    def _run(self) -> None:
-        """Open the stream, read what arrives, and open it again when it ends, until the session is over."""
-        try:
-            while (stream := self._wait_to_connect()) is not None:
-                self._read(stream)
-        finally:
-            with self._lock:
-                self._stopped = True
-                self._disconnect()
-
-    def _disconnect(self) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
-        self._connected = False
-        self._changed.notify_all()
+    # Forks
 
     def pause(self) -> None:
         """Disconnect and stay so, for the sake of a fork; returns when nothing of gRPC's is at work here."""
-        deadline = _clock() + _JOIN_TIMEOUT
-        with self._lock:
-            self._paused = True
-            if self._stream is not None:
-                self._stream.cancel()
-            self._sender.notify_all()
-            while self._connected and (remaining := deadline - _clock()) > 0:
-                self._changed.wait(remaining)
+        self._shell.pause()
 
     def resume(self) -> None:
         """Connect again, and go on where the session was."""
-        with self._lock:
-            self._paused = False
-            self._sender.notify_all()
-
-    def _wait_to_connect(self) -> _Stream | None:
-        with self._lock:
-            while not self._stopped and (at := self._machine.connect_at()) is not None:
-                if self._paused:
-                    self._disconnect()
-                    self._sender.wait()
-                    continue
-                if (delay := at - _clock()) <= 0:
-                    self._machine.connected(_clock())
-                    self._connected = True
-                    self._stream = _Stream(self)
-                    return self._stream
-                self._sender.wait(delay)
-            return None
-
-    def _read(self, stream: _Stream) -> None:
-        code, details = "UNAVAILABLE", "the service ended the stream"
-        try:
-            if self._channel is None:
-                self._channel = self.target.channel()
-            stub = pb_grpc.CurriculumServiceStub(self._channel)
-            stream.call = call = stub.StreamMetrics(stream.requests(), metadata=self.target.metadata)
-            if stream.cancelled:
-                call.cancel()
-            for message in call:
-                with self._lock:
-                    self._receive(message)
-                    if self._machine.must_reconnect or self._machine.closed:
-                        stream.cancel()
-        except grpc.RpcError as error:
-            code, details, _ = status_of(error)
-        except (OSError, ValueError) as error:  # a certificate that cannot be read, a channel that is closed
-            code, details = "UNAVAILABLE", str(error)
-        with self._lock:
-            self._stream = None
-            if self._paused:
-                self._machine.paused(_clock())
-            else:
-                self._machine.disconnected(code, details, _clock())
-            self._say_notices()
-            self._sender.notify_all()
-            self._changed.notify_all()
-
-    def _receive(self, message: pb.StreamMetricsResponse) -> None:
-        machine = self._machine
-        machine.receive(message, _clock())
-        if machine.curriculum is not self._described and machine.curriculum is not None:
-            self._describe_as(machine.curriculum)
-        self._say_notices()
-        self._changed.notify_all()
-        self._sender.notify_all()
-
-    def _describe_as(self, curriculum: pb.Curriculum) -> None:
-        try:
-            space = TaskSpace.from_proto(curriculum.spec.task_space)
-        except ValueError as error:
-            self._problem = CurriculumServiceError(
-                f"the task space of curriculum {self.target.curriculum!r} at {self.target.address} cannot be read: "
-                f"{error}",
-                target=self.target.address,
-            )
-            return
-        self._machine.set_task_format(space.encoded_dtype, space.encoded_shape, space.decode_many)
-        self._space, self._described = space, curriculum
-
-    def _wait_for_messages(self, stream: _Stream) -> list[pb.StreamMetricsRequest]:
-        """What is due to be sent on a stream; waits for it. Empty when the stream has ended."""
-        with self._lock:
-            machine = self._machine
-            while self._stream is stream and not stream.cancelled:
-                now = _clock()
-                if messages := machine.poll(now):
-                    return messages
-                if machine.must_reconnect:
-                    stream.cancel()
-                    break
-                at = machine.next_wakeup(now)
-                self._asleep_until = math.inf if at is None else at
-                self._sender.wait(None if at is None else max(0.0, at - now))
-                self._asleep_until = -math.inf
-        return []
-
-    def _poke(self) -> None:
-        """Wake the sending thread where it would sleep too long. Holds the lock."""
-        if self._machine.due < self._asleep_until:
-            self._asleep_until = -math.inf
-            self._sender.notify_all()
-
-    def _describe(self) -> pb.Curriculum:
-        """What the service says of the curriculum; waits for it."""
-        if self._described is None:
-            self._check_process()
-            timeout = self.settings.timeout
-            deadline = _clock() + timeout
-            with self._lock:
-                while self._described is None:
-                    self._raise_if_ended()
-                    if self._is_away and self.settings.on_unavailable == "raise":
-                        raise self._unavailable("is away", 0.0)
-                    if (remaining := deadline - _clock()) <= 0:
-                        raise self._unavailable("cannot be reached", timeout)
-                    self._changed.wait(remaining)
-        return self._described
-
-    # Errors
-
-    def _raise_if_ended(self) -> None:
-        address = self.target.address
-        if self._problem is not None:
-            raise self._problem
-        if (fatal := self._machine.fatal) is not None:
-            raise from_status(fatal.code, fatal.details, target=address)
-        if self._stopped or self._machine.closed:
-            raise CurriculumServiceError(f"the session with {address} is closed", target=address, code="CANCELLED")
-
-    def _unavailable(self, what: str, timeout: float) -> ServiceUnavailableError:
-        failure = self._machine.last_failure
-        why = "" if failure is None else f": {failure.code}: {failure.details}"
-        waited = f" within {timeout:g} s" if timeout else ""
-        return ServiceUnavailableError(
-            f"the curriculum service at {self.target.address} {what}{waited}{why}",
-            target=self.target.address,
-            code="UNAVAILABLE",
-        )
+        self._shell.resume()
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise RuntimeError(
                 f"this session belongs to process {self._pid}: call open_session in each process that uses one"
             )
-
-    def _say_notices(self) -> None:
-        for notice in self._machine.take_notices():
-            _log.warning("curriculum %r at %s: %s", self.target.curriculum, self.target.address, notice)
 
 
 def open_session(
@@ -676,25 +386,6 @@ def _end_at_exit(sessions: list[Session]) -> None:
 
 
 _registry: SessionRegistry[Session] = SessionRegistry(_end_at_exit)
-
-
-def _repeat_many(last: ReadyTask | TaskColumns, k: int) -> TaskColumns:
-    """The last task, k times, without assignments."""
-    if isinstance(last, ReadyTask):
-        encoded, probability, purpose = last.encoded, last.probability, last.purpose
-        position, arrived = last.position, last.arrived
-    else:
-        encoded, purpose, position = last.encoded[-1], last.purposes[-1], last.positions[-1]
-        probability = None if last.probabilities is None else last.probabilities[-1]
-        arrived = last.arrived[-1]
-    return TaskColumns(
-        np.zeros(k, np.uint64),
-        np.repeat(np.asarray(encoded)[np.newaxis], k, axis=0),
-        None if probability is None else np.full(k, probability),
-        np.full(k, purpose, np.uint8),
-        np.full(k, position, np.uint64),
-        np.full(k, arrived),
-    )
 
 
 def _column(name: str, values: Any, dtype: Any, rows: int) -> np.ndarray:

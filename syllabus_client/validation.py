@@ -31,6 +31,10 @@ def episode_problem(
         return f"env_id: expected at least 0, got {env_id}"
     if not (assignment_id or told):
         return "task: expected the task that was run, where no assignment is named"
+    return _extras_problem(metrics, agent_returns) if metrics or agent_returns else None
+
+
+def _extras_problem(metrics: Mapping[str, float] | None, agent_returns: Mapping[str, float] | None) -> str | None:
     for group, values in (("metrics", metrics), ("agent_returns", agent_returns)):
         for name, value in (values or {}).items():
             if math.isinf(value):

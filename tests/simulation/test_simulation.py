@@ -116,7 +116,7 @@ def test_a_session_that_forgets_unanswered_batches_is_found(monkeypatch):
     opened = SessionMachine._opened
 
     def forgetful(self, message, now):
-        self._unanswered.clear()
+        self._sent.clear()
         opened(self, message, now)
 
     monkeypatch.setattr(SessionMachine, "_opened", forgetful)
