@@ -70,9 +70,18 @@ class Dual(ProductCurriculum):
             raise ValueError(f"to: expected env or agent, got {to!r}")
         return self._update_inner(0 if to == "env" else 1, metrics)
 
+    @property
+    def stores_agents(self) -> bool:
+        """Whether the opponents' curriculum does."""
+        return getattr(self.inner[1], "stores_agents", False)
+
     def add_agent(self, agent: bytes) -> int:
         """Store an agent with the opponents' curriculum; return its id. Raises ValueError where that takes none."""
         return self._opponents("add_agent")(agent)
+
+    def check_agent(self, agent: bytes) -> None:
+        """Raise as ``add_agent`` would."""
+        self._opponents("check_agent")(agent)
 
     def get_agent(self, agent_id: int) -> bytes:
         """The bytes of an agent. Raises ValueError for an id that was never added, or is kept no more."""

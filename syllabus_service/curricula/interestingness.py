@@ -60,21 +60,45 @@ class Interestingness:
         From the best task to the worst (of equals, the one with the lower index first): a task that isn't boring yet
         is interesting, and all that its row names and that haven't had their turn become boring.
 
-        O(N log N + E) for a table with E boring entries.
+        O(E) for a table with E boring entries where few tasks depend on what becomes of others, as with rates in no
+        particular order; O(E log E) at worst.
         """
         boring = np.zeros(len(success_rates), dtype=bool)
-        rank = np.empty(len(success_rates), dtype=np.int64)
-        rank[np.argsort(-success_rates, kind="stable")] = np.arange(len(success_rates))
-        later = np.flatnonzero(rank[self._boring] > rank[self._given])
-        later = later[np.argsort(rank[self._given[later]], kind="stable")]
-        given, others = self._given[later], self._boring[later]
-        ends = np.append(np.flatnonzero(given[1:] != given[:-1]) + 1, len(given))
-        start = 0
-        for end in ends.tolist():  # one row of the table, the best task's first
-            if end > start and not boring[given[start]]:
-                boring[others[start:end]] = True
-            start = end
+        given, others = self._given, self._boring
+        gap = success_rates[given] - success_rates[others]
+        later = (gap > 0) | ((gap == 0) & (given < others))  # the other's turn comes later
+        given, others = given[later], others[later]
+        waiting = np.empty(len(success_rates), dtype=bool)
+        while len(given) > 0:
+            # A task that no open entry speaks of is interesting, and its row holds. That settles further entries.
+            waiting[given] = False
+            waiting[others] = True
+            boring[others[~waiting[given]]] = True
+            left = np.flatnonzero(waiting[given] & ~boring[given] & ~boring[others])
+            if len(left) > len(given) // 2:
+                _go_through(boring, given[left], others[left], success_rates)
+                break
+            given, others = given[left], others[left]
         return boring
+
+
+def _go_through(boring: np.ndarray, given: np.ndarray, others: np.ndarray, success_rates: np.ndarray) -> None:
+    """Mark in ``boring`` what the entries (given, other) make boring, the best task's first."""
+    order = np.lexsort((given, -success_rates[given]))
+    given, others = given[order], others[order]
+    ends = np.append(np.flatnonzero(np.diff(given)) + 1, len(given)).tolist()
+    if len(given) < 16 * len(ends):  # short rows: entry by entry costs less than a call of numpy for each row
+        marks = bytearray(boring)
+        for task, other in zip(given.tolist(), others.tolist(), strict=True):
+            if not marks[task]:
+                marks[other] = True
+        boring[:] = np.frombuffer(marks, dtype=bool)
+        return
+    start = 0
+    for end in ends:
+        if not boring[given[start]]:
+            boring[others[start:end]] = True
+        start = end
 
 
 def _dense(table: Any, count: int) -> np.ndarray:

@@ -97,16 +97,24 @@ class LearningProgress(SuccessRates):
             return np.abs(self._reweighted(fast) - self._reweighted(slow))
 
     def _learn(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
+        # Intervals may be short and their evaluations small, so what counts is the number of calls of numpy.
         first = np.isnan(self.baseline[at])
         super()._learn(at, rates)
         gained = self._gained(at, rates)
+        averages = self._averages_at(at)
         with np.errstate(under="ignore"):
-            self.fast[at] = flushed(np.where(first, gained, self._average(gained, self.fast[at])))
-            self.slow[at] = flushed(np.where(first, gained, self._average(self.fast[at], self.slow[at])))
-            self.true_rates[at] = flushed(np.where(first, rates, self._average(rates, self.true_rates[at])))
+            averages *= 1.0 - self.ema_alpha
+            averages[0] += self.ema_alpha * gained
+            averages[1] += self.ema_alpha * averages[0]
+            averages[2] += self.ema_alpha * rates
+        if first.any():
+            averages[:2, first] = gained[first]
+            averages[2, first] = rates[first]
+        self.fast[at], self.slow[at], self.true_rates[at] = flushed(averages)
 
-    def _average(self, value: np.ndarray, average: np.ndarray) -> np.ndarray:
-        return value * self.ema_alpha + average * (1.0 - self.ema_alpha)
+    def _averages_at(self, at: slice | np.ndarray) -> np.ndarray:
+        """float64 (3, n): a copy of the averages of the tasks ``at``, in the order of ``averages``."""
+        return np.array((self.fast[at], self.slow[at], self.true_rates[at]))
 
     def _reweighted(self, rate: np.ndarray) -> np.ndarray:
         return rate * (1.0 - self.p_theta) / (rate + self.p_theta * (1.0 - 2.0 * rate))

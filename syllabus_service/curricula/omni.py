@@ -26,7 +26,8 @@ class InterestingOnly(SuccessRates):
     from
     a model of interestingness, given as a table, and the latest success rates: see ``Interestingness.boring``.
 
-    Cost: O(N log N + E), for E boring entries in the table, on top of d, after an evaluation.
+    Cost: O(E), for E boring entries in the table, or O(E log E) at worst, on top of d, after an evaluation: see
+    ``Interestingness.boring``.
 
     Args:
         task_space: enumerable.

@@ -90,37 +90,46 @@ class OnlineLearningProgress(LearningProgress):
 
     def averages(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See ``LearningProgress``. O(N)."""
-        return self._brought_up_to_date(slice(None))[1:]
+        fast, slow, true_rates = self._averages_at(slice(None))
+        return fast, slow, true_rates
 
     def rates(self) -> np.ndarray:
         """See ``SuccessRates``. O(N)."""
-        return self._brought_up_to_date(slice(None))[0]
+        if self.save_last:
+            return self.success_rates
+        return np.where(self.updated_at == self.num_updates, self.success_rates, 0.0)
 
-    def _brought_up_to_date(self, at: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Success rates, fast, slow and true averages of the tasks ``at``, after the m updates that passed them by.
+    def _averages_at(self, at: slice | np.ndarray) -> np.ndarray:
+        """See ``LearningProgress``; after the m updates that passed the tasks by.
 
         In each of them their x was the same, 0 or the last one. From the recurrence of ``LearningProgress``, step 2,
         with f = fast - x and s = slow - x: ``f' = (1-α)^m f`` and ``s' = (1-α)^m (s + m α f)``.
         """
         missed = self.num_updates - self.updated_at[at]
-        rates: np.ndarray | float = self.success_rates[at] if self.save_last else 0.0
-        gained = self._gained(at, rates) if isinstance(rates, np.ndarray) else 0.0
+        averages = super()._averages_at(at)
+        if self.save_last:
+            rates = self.success_rates[at]
+            gained = self._gained(at, rates)
+            averages[:2] -= gained
+            averages[2] -= rates
         with np.errstate(under="ignore"):
-            decay = np.power(1.0 - self.ema_alpha, missed)
-            fast = self.fast[at] - gained
-            slow = flushed(gained + decay * (self.slow[at] - gained + missed * self.ema_alpha * fast))
-            fast = flushed(gained + decay * fast)
-            true_rates = flushed(rates + decay * (self.true_rates[at] - rates))
-        return np.where(missed == 0, self.success_rates[at], rates), fast, slow, true_rates
+            averages[1] += missed * self.ema_alpha * averages[0]
+            averages *= np.power(1.0 - self.ema_alpha, missed)
+        if self.save_last:
+            averages[:2] += gained
+            averages[2] += rates
+        return flushed(averages)
 
     def _learn(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
-        self.success_rates[at], self.fast[at], self.slow[at], self.true_rates[at] = self._brought_up_to_date(at)
-        self.updated_at[at] = self.num_updates
         super()._learn(at, rates)
+        self.updated_at[at] = self.num_updates
 
-    def _learn_from_batch(self, visited: np.ndarray) -> None:
-        at: slice | np.ndarray = visited if self.num_updates > 0 else slice(None)  # at first, all tasks get a baseline
-        successes, episodes = self.batch_successes[at], self.batch_episodes[at]
+    def _learn_from_counts(self, visited: np.ndarray, successes: np.ndarray, episodes: np.ndarray) -> None:
+        at: slice | np.ndarray = visited
+        if self.num_updates == 0:  # at first, all tasks get a baseline
+            at = slice(None)
+            successes = np.bincount(visited, successes, self.num_tasks)
+            episodes = np.bincount(visited, episodes, self.num_tasks)
         if self.save_last:
             known = ~np.isnan(self.baseline[at])
             self._learn(at, (self.success_rates[at] * known + successes) / np.maximum(known + episodes, 1))

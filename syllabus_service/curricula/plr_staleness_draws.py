@@ -27,7 +27,8 @@ class StalenessDraws:
     * power and softmax: rejection. Block sums hold for each task a weight that it cannot exceed until the clock reaches
       ``horizon`` (power), or that has a constant ratio to the true one until the task is drawn (softmax). They are
       built anew when the clock gets there: the horizon is as far ahead as tasks are stale on average, so O(N) is spent
-      once in about that many draws, and about half of the proposals are accepted.
+      once in about that many draws, and about half of the proposals are accepted. Where there are no more tasks than
+      draws at one time, those draws would outdate the sums, and all weights are computed for each: O(N).
     * constant: nothing to keep.
     * otherwise the whole distribution is computed for each draw, O(N) or, for ranks, O(N log N); or, where ``max_age``
       is above 0, once for up to that many draws.
@@ -101,10 +102,12 @@ class StalenessDraws:
             return
         if self._transform.name == "constant" or self._seen.count == 1:
             slots[positions] = self._seen.draw_members(len(positions), rng)
-        elif self._transform.name in ("power", "softmax"):
+        elif self._transform.name not in ("power", "softmax"):
+            self._draw_from_whole(slots, positions, rng)
+        elif len(self._last_drawn) > len(slots):
             self._draw_by_rejection(slots, positions, rng)
         else:
-            self._draw_from_whole(slots, positions, rng)
+            self._draw_from_few(slots, positions, rng)
 
     def probability(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """float64 (r,): the probability of the seen tasks at ``positions`` of k draws ``slots``.
@@ -145,6 +148,27 @@ class StalenessDraws:
             slots[position] = self.built.draw(1, rng)[0][0]
         if self._max_age == 0:
             self.built, self.age = None, 0
+
+    def _draw_from_few(self, slots: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> None:
+        last_drawn = self._last_drawn.astype(np.float64)
+        last_drawn[~self._seen.mask] = np.inf  # no weight
+        exponent = 1.0 / self._transform.temperature
+        done = 0
+        for position, uniform in zip(positions.tolist(), rng.random(len(positions)).tolist(), strict=True):
+            for drawn in slots[done:position].tolist():
+                done += 1
+                if drawn >= 0 and self._seen.mask[drawn]:
+                    last_drawn[drawn] = self.clock + done
+            oldest = last_drawn.min()
+            if self._transform.name == "softmax":
+                weights = np.exp((oldest - last_drawn) * exponent)
+            elif self.clock + position == oldest:  # nothing was ever drawn: all stalenesses are 0
+                weights = self._seen.mask.astype(np.float64)
+            else:
+                share = np.maximum(self.clock + position - last_drawn, 0.0) / (self.clock + position - oldest)
+                weights = share if exponent == 1.0 else share**exponent
+            cumulative = weights.cumsum()
+            slots[position] = cumulative.searchsorted(uniform * cumulative[-1], side="right")
 
     def _linear_probability(self, slots: np.ndarray) -> np.ndarray:
         """staleness / sum of the seen tasks' stalenesses, at each of k draws; whole numbers until the division."""

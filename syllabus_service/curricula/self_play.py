@@ -39,6 +39,9 @@ class OpponentPool(Curriculum):
         window: over how many of the last games against an opponent its win rate goes, at least 1.
     """
 
+    stores_agents = True
+    """Whether ``add_agent`` takes agents."""
+
     state_fields = ("agents", "num_added", "games", "wins", "outcomes")
 
     def __init__(
@@ -82,10 +85,7 @@ class OpponentPool(Curriculum):
 
         Raises ValueError, and nothing has changed, for more than ``max_agent_bytes``; TypeError for what isn't bytes.
         """
-        if not isinstance(agent, bytes):
-            raise TypeError(f"agent: expected bytes, got {type(agent).__name__}")
-        if len(agent) > self.max_agent_bytes:
-            raise ValueError(f"agent: expected at most {self.max_agent_bytes} bytes, got {len(agent)}")
+        self.check_agent(agent)
         slot = self.num_added % self.max_agents
         if slot == len(self.agents):
             self.agents.append(agent)
@@ -97,6 +97,13 @@ class OpponentPool(Curriculum):
         self.num_added += 1
         self._slots_changed(np.array([slot]))
         return agent_id
+
+    def check_agent(self, agent: bytes) -> None:
+        """Raise as ``add_agent`` would."""
+        if not isinstance(agent, bytes):
+            raise TypeError(f"agent: expected bytes, got {type(agent).__name__}")
+        if len(agent) > self.max_agent_bytes:
+            raise ValueError(f"agent: expected at most {self.max_agent_bytes} bytes, got {len(agent)}")
 
     def get_agent(self, agent_id: int) -> bytes:
         """The bytes of an agent. Raises ValueError for an id that was never added, or is kept no more."""

@@ -37,7 +37,9 @@ class Sequential(Curriculum):
     (but by looping), so let a Manual stage end on ``episodes``, not ``tasks``, where each of its tasks must be run.
     During a warm-up nothing counts.
 
-    ``custom_update`` goes to the current stage, or to ``stage=i``; its ``tasks`` are of the sequence's encoding.
+    ``custom_update`` goes to the current stage, or to ``stage=i``; its ``tasks`` are of the sequence's encoding. An
+    agent goes to every stage that stores agents, so that a stage finds its opponents when it begins, and has the same
+    id in each; these stages are on the sequence's own task space.
 
     Cost: O(1) an episode and a draw, and what the stage's curriculum takes.
 
@@ -87,6 +89,11 @@ class Sequential(Curriculum):
         self._stages: list[Stage] = [
             _named(f"stages[{i}]", make_stage, task_space, given, seeds[i]) for i, given in enumerate(stages)
         ]
+        self._pools: list[Any] = [
+            stage.curriculum for stage in self._stages if getattr(stage.curriculum, "stores_agents", False)
+        ]
+        if self._pools and random_start_tasks > 0:
+            raise ValueError("random_start_tasks: expected 0, as a stage stores agents; give it to the stages")
         self.requires_step_updates = any(stage.curriculum.requires_step_updates for stage in self._stages)
         self._tracks_draws = any(stage.takes_back for stage in self._stages)
         self.stage = 0
@@ -236,6 +243,42 @@ class Sequential(Curriculum):
             batch_shape = tasks.shape[: tasks.ndim - len(self.task_space.encoded_shape)]
             metrics["tasks"] = encoded.reshape(*batch_shape, *stage.curriculum.task_space.encoded_shape)
         return stage.curriculum.custom_update(**metrics)
+
+    @property
+    def stores_agents(self) -> bool:
+        """Whether a stage does."""
+        return len(self._pools) > 0
+
+    def check_agent(self, agent: bytes) -> None:
+        """Raise as ``add_agent`` would."""
+        if not self._pools:
+            raise ValueError("stages: none stores agents")
+        for pool in self._pools:
+            if pool.task_space != self.task_space:
+                raise ValueError(
+                    f"stages: expected one that stores agents on {self.task_space!r}, got one on {pool.task_space!r}"
+                )
+            pool.check_agent(agent)
+
+    def add_agent(self, agent: bytes) -> int:
+        """Store an agent with every stage that stores agents; return its id. O(stages).
+
+        Raises ValueError, and nothing has changed, where no stage does, one is on a space of its own, or refuses it.
+        """
+        self.check_agent(agent)
+        ids = [int(pool.add_agent(agent)) for pool in self._pools]
+        return ids[0]
+
+    def get_agent(self, agent_id: int) -> bytes:
+        """The bytes of an agent. Raises ValueError for an id that was never added, or that no stage keeps."""
+        refusal = ValueError("stages: none stores agents")
+        for pool in self._pools:
+            try:
+                agent: bytes = pool.get_agent(agent_id)
+                return agent
+            except ValueError as error:
+                refusal = error
+        raise refusal
 
     def _deliver(
         self, tasks: np.ndarray, deliver: Callable[[Stage, np.ndarray, np.ndarray], None], owners: np.ndarray

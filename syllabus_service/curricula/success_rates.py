@@ -10,6 +10,7 @@ import numpy as np
 
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_service.curricula.batch import EpisodeBatch
+from syllabus_service.curricula.interval_counts import counts_by_interval
 from syllabus_service.curricula.lazy_distribution import LazyDistribution
 from syllabus_service.curricula.param_checks import flag, share, whole
 
@@ -107,9 +108,10 @@ class SuccessRates(LazyDistribution):
 
     def _learn(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
         """Take an evaluation. ``at`` selects its tasks, each once; ``rates`` are their success rates."""
-        first = np.isnan(self.baseline[at])
+        baseline = self.baseline[at]
+        first = np.isnan(baseline)
         if first.any():
-            self.baseline[at] = np.where(first, np.minimum(rates, BASELINE_CAP), self.baseline[at])
+            self.baseline[at] = np.where(first, np.minimum(rates, BASELINE_CAP), baseline)
         self.success_rates[at] = rates
         self._changed(len(rates))
 
@@ -122,8 +124,9 @@ class SuccessRates(LazyDistribution):
         if not self.normalize_success:
             return rates.copy()
         baseline = self.baseline[at]
-        gained = np.maximum(rates - baseline, 0.0) / (1.0 - baseline)
-        return np.nan_to_num(gained, copy=False, nan=0.0)
+        gained: np.ndarray = np.maximum(rates - baseline, 0.0) / (1.0 - baseline)
+        gained[np.isnan(gained)] = 0.0
+        return gained
 
     # Evaluations by the learner
 
@@ -219,26 +222,40 @@ class SuccessRates(LazyDistribution):
                 if self._early.pop(int(batch.env_ids[row]), None) == index[row]:
                     counts[row] = 0
         successes = counts * (batch.progress >= self.success_threshold)
-        start = 0
-        while start < len(index):
-            end = self._end_of_interval(batch.lengths, start)
-            visited = index[start:end]
-            new = visited[self.batch_episodes[visited] == 0]
-            self._visited.frombytes(new.astype(np.int32).tobytes())
-            np.add.at(self.batch_episodes, visited, counts[start:end])
-            np.add.at(self.batch_successes, visited, successes[start:end])
-            self.episodes_since_update += end - start
-            self.steps_since_update += int(batch.lengths[start:end].sum())
-            if self._interval_is_full():
-                self._update()
-            start = end
+        steps = batch.lengths
+        ends = self._ends_of_intervals(steps)
+        # The first and the last interval may lie in other batches, too; what is between begins and ends in this one.
+        first, last = (ends[0], ends[-1]) if len(ends) else (0, 0)
+        whole, rest = slice(first, last), slice(last, None)
+        if first > 0:
+            self._count_rows(index[:first], counts[:first], successes[:first], steps[:first])
+        if first < last:
+            for interval in counts_by_interval(index[whole], counts[whole], successes[whole], ends[1:] - first):
+                self._learn_from_counts(*interval)
+        self._count_rows(index[rest], counts[rest], successes[rest], steps[rest])
 
-    def _end_of_interval(self, lengths: np.ndarray, start: int) -> int:
-        """The row behind the one, from ``start`` on, that fills the interval; the number of rows when none does."""
+    def _count_rows(self, index: np.ndarray, counts: np.ndarray, successes: np.ndarray, steps: np.ndarray) -> None:
+        """Count episodes of one interval, and make an update when they fill it."""
+        new = index[self.batch_episodes[index] == 0]
+        self._visited.frombytes(new.astype(np.int32).tobytes())
+        np.add.at(self.batch_episodes, index, counts)
+        np.add.at(self.batch_successes, index, successes)
+        self.episodes_since_update += len(index)
+        self.steps_since_update += int(steps.sum())
+        if self._interval_is_full():
+            self._update()
+
+    def _ends_of_intervals(self, lengths: np.ndarray) -> np.ndarray:
+        """int64: the row behind each one of a batch that fills an interval."""
         if self.update_interval is not None:
-            return min(len(lengths), start + self.update_interval - self.episodes_since_update)
-        left = (self.update_interval_steps or 0) - self.steps_since_update
-        return min(len(lengths), start + int(np.cumsum(lengths[start:]).searchsorted(left, side="right")) + 1)
+            return np.arange(self.update_interval - self.episodes_since_update, len(lengths) + 1, self.update_interval)
+        passed = np.cumsum(lengths) + self.steps_since_update
+        ends: list[int] = []
+        before = 0
+        while (row := int(passed.searchsorted(before + (self.update_interval_steps or 0), side="right"))) < len(passed):
+            ends.append(row + 1)
+            before = int(passed[row])
+        return np.array(ends, dtype=np.int64)
 
     def _count(self, index: int, success: bool) -> None:
         if self.batch_episodes[index] == 0:
@@ -288,13 +305,14 @@ class SuccessRates(LazyDistribution):
         visited = visited[self.batch_episodes[visited] > 0]
         self._visited = array("i")
         if len(visited) > 0:
-            self._learn_from_batch(visited)
+            successes, episodes = self.batch_successes[visited], self.batch_episodes[visited]
             self.batch_episodes[visited] = 0
             self.batch_successes[visited] = 0
+            self._learn_from_counts(visited, successes, episodes)
 
-    def _learn_from_batch(self, visited: np.ndarray) -> None:
-        """Learn from the counters; ``visited`` are the indices of the tasks with an episode, ascending."""
-        self._learn(visited, self.batch_successes[visited] / self.batch_episodes[visited])
+    def _learn_from_counts(self, visited: np.ndarray, successes: np.ndarray, episodes: np.ndarray) -> None:
+        """Learn from an interval: int (n,) each: the tasks with an episode, by index, ascending, and their counts."""
+        self._learn(visited, successes / episodes)
 
     # State
 

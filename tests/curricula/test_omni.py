@@ -53,6 +53,18 @@ def test_boring_tasks_are_those_of_the_greedy_rule(table_and_rates: tuple[list[b
         assert Interestingness(space, table).boring(rates).tolist() == expected
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.6])
+@pytest.mark.parametrize("chain", [True, False])
+def test_long_chains_and_full_rows_follow_the_greedy_rule(share: float, chain: bool) -> None:
+    rng = np.random.default_rng(7)
+    for n in (20, 60):
+        matrix = rng.random((n, n)) >= share
+        if chain:  # each task bores the next, and what becomes of one depends on what became of all before it
+            matrix[np.arange(n - 1), np.arange(1, n)] = False
+        for rates in (np.linspace(1, 0, n), np.zeros(n), rng.random(n)):
+            assert Interestingness(DiscreteTaskSpace(n), matrix).boring(rates).tolist() == greedy(matrix, rates)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_known_failure_17_the_second_call_equals_the_first(name: str) -> None:
     curriculum = create(name, WOOD, {"interestingness": {"wood": {"2 wood": False}}}, seed=0)

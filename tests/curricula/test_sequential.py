@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syllabus_client.task_spaces import BoxTaskSpace, DiscreteTaskSpace, MultiDiscreteTaskSpace
+from syllabus_client.task_spaces import BoxTaskSpace, DiscreteTaskSpace, MultiDiscreteTaskSpace, TupleTaskSpace
 from syllabus_service.curricula import Curriculum, EpisodeBatch, InvalidParamsError, create
 from syllabus_service.curricula.sequential import Sequential
 
@@ -248,3 +248,50 @@ def test_any_split_of_the_events_gives_the_same_stages(events, loop):
                 apart.update_on_episodes(batch.select(slice(row, row + 1)))
         assert together.stage == apart.stage
         assert together.counts == apart.counts
+
+
+# Stages that store agents
+
+
+def test_an_agent_is_an_opponent_in_every_stage_that_stores_agents():
+    curriculum = sequential([{"algorithm": "self_play"}, {"algorithm": "fictitious_self_play"}], ["episodes>=3"])
+    assert len(curriculum.sample(2)) == 0
+    assert [curriculum.add_agent(agent) for agent in (b"one", b"two", b"six")] == [0, 1, 2]
+    assert set(curriculum.sample(20).tolist()) == {2}
+    curriculum.update_on_episodes(episodes([2, 2, 2], returns=1.0))
+    assert curriculum.stage == 1
+    assert set(curriculum.sample(100).tolist()) == {0, 1, 2}
+    assert [curriculum.get_agent(agent_id) for agent_id in range(3)] == [b"one", b"two", b"six"]
+    with pytest.raises(ValueError, match="7"):
+        curriculum.get_agent(7)
+
+
+def test_an_agent_that_one_stage_refuses_reaches_none():
+    curriculum = sequential(
+        [{"algorithm": "fictitious_self_play"}, {"algorithm": "self_play", "params": {"max_agent_bytes": 3}}],
+        ["episodes>=3"],
+    )
+    with pytest.raises(ValueError, match=r"^agent: .*3 bytes"):
+        curriculum.add_agent(b"four")
+    assert len(curriculum.sample(5)) == 0
+    assert curriculum.add_agent(b"six") == 0
+
+
+def test_stages_that_cannot_store_an_agent_refuse_it_by_name():
+    with pytest.raises(ValueError, match=r"^stages: none stores agents"):
+        sequential([[1], [2]], ["episodes>=3"]).add_agent(b"one")
+    with pytest.raises(ValueError, match=r"^stages: none stores agents"):
+        sequential([[1], [2]], ["episodes>=3"]).get_agent(0)
+    pairs = TupleTaskSpace([2, 5])
+    plain = {"algorithm": "domain_randomization"}
+    duel = {"algorithm": "dual", "params": {"env_curriculum": plain, "agent_curriculum": plain}}
+    with pytest.raises(ValueError, match=r"^stages: none stores agents"):
+        sequential([duel, [(0, 1)]], ["episodes>=3"], pairs).add_agent(b"one")
+    elsewhere = sequential([{"algorithm": "self_play", "tasks": [3, 4]}, [2]], ["episodes>=3"])
+    with pytest.raises(ValueError, match=r"^stages: expected .* on"):
+        elsewhere.add_agent(b"one")
+
+
+def test_a_warm_up_cannot_draw_opponents_that_were_never_added():
+    with pytest.raises(InvalidParamsError, match="random_start_tasks"):
+        sequential([{"algorithm": "self_play"}, [2]], ["episodes>=3"], random_start_tasks=5)
