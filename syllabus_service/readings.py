@@ -11,9 +11,18 @@ from syllabus_service.curricula import Curriculum
 from syllabus_service.errors import FailedPrecondition, InvalidArgument
 from syllabus_service.statistics import EpisodeStatistics
 
+MAX_TOLD_TASKS = 1 << 24
+"""A distribution over more tasks than this is not told: it would be computed whole, at 8 bytes a task and more."""
+
 
 def read_distribution(curriculum: Curriculum, position: int, top_n: int) -> pb.GetDistributionResponse:
     """The distribution, or its top_n tasks when not 0. Raises FailedPrecondition where there is none. O(N)."""
+    count = curriculum.task_space.num_tasks
+    if count is not None and count > MAX_TOLD_TASKS:
+        raise FailedPrecondition(
+            f"curriculum: it has {count} tasks, and a distribution over more than {MAX_TOLD_TASKS} is not told",
+            field="curriculum",
+        )
     try:
         probabilities = curriculum.distribution()
     except (TypeError, NotImplementedError) as error:
