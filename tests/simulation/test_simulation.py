@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
@@ -73,8 +75,10 @@ def seeds_to_try() -> range:
 
 @pytest.mark.timeout(3600)
 def test_every_schedule_of_faults_keeps_the_ledger():
-    for seed in seeds_to_try():
-        run_checked(seed)
+    seeds = seeds_to_try()
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(seeds)), get_context("spawn")) as workers:
+        for _ in workers.map(run_checked, seeds, chunksize=50):
+            pass
 
 
 def test_the_schedules_do_meet_faults():
