@@ -18,6 +18,7 @@ from google.protobuf import struct_pb2
 from syllabus_client.errors import CurriculumServiceError, ServiceUnavailableError, from_rpc_error, status_of
 from syllabus_client.metric_values import split_metrics
 from syllabus_client.metrics_log import metrics_of, writing
+from syllabus_client.normalization import normalized
 from syllabus_client.readings import CurriculumStatistics, CurriculumSummary, Distribution, EpisodeStatistics
 from syllabus_client.ready_tasks import TRAIN
 from syllabus_client.stream import Assignment
@@ -343,6 +344,32 @@ class CurriculumClient:
             EpisodeStatistics.from_proto(response.total),
             response.position,
         )
+
+    def normalize(self, rewards: Any, tasks: Any, *, center: bool = False) -> Any:
+        """Rewards, or returns, in units of the standard deviation of their own task's returns so far.
+
+        So tasks of large and of small rewards weigh alike. One request, however many rewards there are.
+
+        Args:
+            rewards: a number, or (n,).
+            tasks: the decoded task of all of them; or n, one for each.
+            center: whether the mean of the task's returns is subtracted first: for returns, not for rewards of steps.
+
+        Returns:
+            float, or float64 (n,). A deviation below 0.01 counts as 0.01. What is of a task with fewer than two episodes
+            stays as it is.
+
+        Raises TaskNotInSpaceError; TypeError where the space is not enumerable; ValueError for another number of tasks.
+        """
+        values = np.atleast_1d(np.asarray(rewards, np.float64))
+        space = self.task_space
+        tasks = [tasks] * len(values) if space.contains(tasks) else list(tasks)
+        if values.ndim != 1 or len(tasks) != len(values):
+            raise ValueError(f"tasks: expected one, or one for each of {len(values)} rewards, got {len(tasks)}")
+        ids, rows = np.unique(space.to_index(space.encode_many(tasks)), return_inverse=True)
+        statistics = self.statistics(space.decode_many(space.from_index(ids))).tasks
+        result = normalized(values, statistics, rows, center=center)
+        return float(result[0]) if np.ndim(rewards) == 0 else result
 
     def summary(self, top_n: int = 0) -> CurriculumSummary:
         """How the curriculum stands now, with its ``top_n`` most probable tasks, at most 1,000."""
