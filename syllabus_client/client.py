@@ -356,8 +356,8 @@ class CurriculumClient:
             center: whether the mean of the task's returns is subtracted first: for returns, not for rewards of steps.
 
         Returns:
-            float, or float64 (n,). A deviation below 0.01 counts as 0.01. What is of a task with fewer than two episodes
-            stays as it is.
+            float, or float64 (n,). A deviation below 0.01 counts as 0.01. What is of a task with fewer than two
+            episodes stays as it is.
 
         Raises TaskNotInSpaceError; TypeError where the space is not enumerable; ValueError for another number of tasks.
         """
