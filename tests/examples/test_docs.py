@@ -13,6 +13,7 @@ from syllabus_service.cli import main
 from syllabus_service.config import load_config
 from syllabus_service.curricula import registry
 from syllabus_service.limits import Limits
+from syllabus_service.tokens import load_tokens
 from tests.examples.programs import ROOT
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
@@ -57,8 +58,9 @@ def test_python_that_is_not_run_names_what_there_is(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "yaml")])
 def test_yaml_loads(page, tmp_path):
     for block in _blocks(page, "yaml"):
-        (tmp_path / "curricula.yaml").write_text(block)
-        assert load_config(tmp_path / "curricula.yaml")
+        path = tmp_path / "example.yaml"
+        path.write_text(block)
+        assert load_tokens(path).tokens if block.startswith("tokens:") else load_config(path)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "examples/cluster/README.md"])

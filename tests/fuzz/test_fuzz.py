@@ -159,6 +159,8 @@ class Fuzzed:
         assert code == "OK" or code in REFUSALS, f"{method.name} answered {code} to {requests!r}"
         if code == "OK" or applied or len(requests) > 2:  # of more requests, those before the refused one were applied
             del self._states[name]
+            if code == "OK" or applied:
+                self._note_sequence(method, requests[0])
             return
         assert self.checkpoint(name) == self._states[name], f"{method.name} was refused ({code}) and changed {name}"
         assert before is None or self.listed() == before
@@ -190,13 +192,15 @@ class Fuzzed:
         """Put the session's next sequence, or the curriculum's own checkpoint, where one is asked for."""
         if isinstance(request, pb.RestoreCheckpointRequest) and request.checkpoint == OWN:
             request.checkpoint = self.checkpoint(request.curriculum if request.curriculum in CURRICULA else "maze")
-        batch = request.batch if isinstance(request, pb.StreamMetricsRequest) else request
-        if getattr(batch, "sequence", 0) != NEXT:
-            return
-        session = getattr(request, "session_id", "stream")
-        key = (getattr(request, "curriculum", ""), session)
-        found = self._sequences.get(key, 0) + 1
-        self._sequences[key] = batch.sequence = found
+        if getattr(request, "sequence", 0) == NEXT:
+            request.sequence = self._sequences.get((request.curriculum, request.session_id), 0) + 1
+
+    def _note_sequence(self, method: MethodDescriptor, data: bytes) -> None:
+        """A numbered request was applied: the session's next is the one after it."""
+        request = GetMessageClass(method.input_type).FromString(data)
+        if "sequence" in method.input_type.fields_by_name:
+            key = (request.curriculum, request.session_id)
+            self._sequences[key] = max(request.sequence, self._sequences.get(key, 0))
 
 
 @pytest.fixture(scope="module")
