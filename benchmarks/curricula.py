@@ -4,9 +4,10 @@
 
 Each round draws a batch of tasks, runs an episode of each, and reports them as columns: what one command of the service
 does. Where the learner has something to say, it says so between rounds. The table holds CPU microseconds of the thread
-a task, as means over all rounds, so that what is done only now and then counts with its share: `draw`, `update` (the
-episodes and what the learner says), and the growth of their sum from the smallest to the largest size. Bytes a task are
-what the curriculum holds after the first rounds; its task space is not counted.
+a task: means over all rounds of a run, so that what is done only now and then counts with its share, and of these the
+medians of some runs. `draw`, `update` (the episodes and what the learner says), and the growth of their sum from the
+smallest to the largest size. Bytes a task are what the curriculum holds after the first rounds; its task space is not
+counted.
 
 The design's budget: under 20 us a task (draw and update) at the largest size, growth under 4, under 100 bytes a task.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping
@@ -32,6 +34,7 @@ from syllabus_client.task_spaces import (
     TaskSpace,
 )
 from syllabus_service.curricula import Curriculum, EpisodeBatch, create, names
+from syllabus_service.curricula.dual import Dual
 
 BATCH = 1024
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -121,10 +124,12 @@ def new_batch(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Genera
 
 
 def add_agents(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
-    """As many agents, of 8 bytes, as there are opponents."""
-    opponents = curriculum.inner[1].num_tasks if hasattr(curriculum, "inner") else curriculum.num_tasks
-    for agent in range(opponents):
-        curriculum.add_agent(agent.to_bytes(8, "little"))  # type: ignore[attr-defined]
+    """As many agents, of 8 bytes, as are kept, loaded at once."""
+    pool: Any = curriculum.inner[1] if isinstance(curriculum, Dual) else curriculum
+    state = pool.state_dict()
+    state["fields"]["agents"] = [agent.to_bytes(8, "little") for agent in range(pool.max_agents)]
+    state["fields"]["num_added"] = pool.max_agents
+    pool.load_state_dict(state)
 
 
 def once_in_all_tasks(n: int) -> int:
@@ -249,7 +254,7 @@ def play(scenario: Scenario, curriculum: Curriculum, n: int, rounds: int, second
     return {"draw_us": draw / tasks * 1e6, "update_us": update / tasks * 1e6, "rounds": played}
 
 
-def measure(scenario: Scenario, n: int, seconds: float) -> dict[str, float]:
+def measure(scenario: Scenario, n: int, seconds: float, repeats: int) -> dict[str, Any]:
     space = scenario.space(n)
     params = {**scenario.params, **scenario.params_of_size(n)}
     rng = np.random.default_rng(0)
@@ -264,10 +269,12 @@ def measure(scenario: Scenario, n: int, seconds: float) -> dict[str, float]:
     tracemalloc.stop()
     # Twice as many draws as a distribution may be old, so that building it anew counts with its share.
     rounds = max(100, once_in_all_tasks(n) // 2 + 2, scenario.every(n) if scenario.learner else 0)
-    return {"num_tasks": n, "bytes_per_task": held / n, **play(scenario, curriculum, n, rounds, seconds)}
+    runs = [play(scenario, curriculum, n, rounds, seconds / repeats) for _ in range(repeats)]
+    medians = {name: statistics.median(run[name] for run in runs) for name in ("draw_us", "update_us")}
+    return {"num_tasks": n, "bytes_per_task": held / n, **medians, "runs": runs}
 
 
-def report(scenario: Scenario, rows: list[dict[str, float]]) -> dict[str, Any]:
+def report(scenario: Scenario, rows: list[dict[str, Any]]) -> dict[str, Any]:
     cost = [row["draw_us"] + row["update_us"] for row in rows]
     growth = cost[-1] / cost[0]
     last = rows[-1]
@@ -283,13 +290,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="registered names; default: all")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="numbers of tasks, ascending")
     parser.add_argument("--seconds", type=float, default=10.0, help="most CPU seconds for one size of one scenario")
+    parser.add_argument("--repeats", type=int, default=3, help="runs, of whose costs the medians are told")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
 
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.curriculum in options.only]
     print(f"{'CPU us a task, in batches of ' + str(BATCH):<66}" + "".join(f"{n:>16,}" for n in options.sizes))
     print(f"{'':<66}" + f"{'draw':>8}{'update':>8}" * len(options.sizes) + f"{'growth':>8}{'bytes':>8}  budget")
-    results = [report(each, [measure(each, n, options.seconds) for n in options.sizes]) for each in chosen]
+    results = [
+        report(each, [measure(each, n, options.seconds, options.repeats) for n in options.sizes]) for each in chosen
+    ]
     missing = sorted(set(names()) - {scenario.curriculum for scenario in SCENARIOS})
     if missing and not options.only:
         print("Not measured:", ", ".join(missing))
