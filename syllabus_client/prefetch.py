@@ -36,10 +36,11 @@ class Prefetch:
         self._rate = 0.0
         self._rate_at = 0.0
 
-    def used(self, count: int, now: float) -> None:
-        """Tasks were used."""
-        self._rate = self.rate(now) + count / _RATE_WINDOW
+    def used(self, count: int, now: float) -> float:
+        """Tasks were used. How many are expected to be used until a refill has come, as ``used_during_refill``."""
+        self._rate = rate = self.rate(now) + count / _RATE_WINDOW
         self._rate_at = now
+        return rate * self._refill_time
 
     def answered(self, round_trip: float) -> None:
         """A batch was answered, ``round_trip`` seconds after it was sent."""

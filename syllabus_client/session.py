@@ -164,6 +164,7 @@ class SessionMachine(ReportIntake):
             case "heartbeat":
                 self._link.answered()
                 self._link.owe(bool(self._sent), now)
+        self._demand.update(now)
 
     def poll(self, now: float) -> list[pb.StreamMetricsRequest]:
         """The messages to send now, in order."""
@@ -241,7 +242,8 @@ class SessionMachine(ReportIntake):
         if not self._ready.count:
             return None
         task, arrived = self._ready.take_one()
-        self._taken(1, now - arrived, now - arrived, now, waited)
+        age = now - arrived
+        self._taken(1, age, age, now, waited)
         return task
 
     def _taken(self, k: int, ages: float, oldest: float, now: float, waited: float | None) -> None:
@@ -281,6 +283,7 @@ class SessionMachine(ReportIntake):
         self.curriculum = curriculum
         self._keep_limits(opened.limits)
         self._link.owe(bool(self._sent), now)
+        self._demand.ask_at_once(now)
         if self._refused is not None:
             self._mend(opened.applied_sequence + 1)
         for message in self._sent.again():

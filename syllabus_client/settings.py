@@ -12,8 +12,10 @@ OnUnavailable = Literal["wait", "raise", "repeat_last"]
 class SessionSettings:
     """Settings of a ``Session``. Raises ValueError, naming the field, for a value out of its range."""
 
-    max_latency: float = 0.01
-    """Seconds that a report may wait for others to be sent with it, at least 0."""
+    max_latency: float = 0.05
+    """Seconds that a report may wait for others to be sent with it, at least 0. A batch costs as much CPU as dozens of
+    episodes, on both sides; where episodes are shorter, tasks are drawn that much earlier. Nobody who waits for a task
+    waits for this."""
 
     max_rows: int = 2048
     """Most rows (episodes, progress reports, steps, releases) in one batch; the service's limit also holds."""

@@ -57,6 +57,7 @@ class Session:
         self.target = target
         self.settings = settings
         self._pid = os.getpid()
+        self._max_pending = 2 * settings.max_pending_rows
         self._shell = shell = StreamShell(target, settings)
         self._machine, self._lock, self._changed = shell.machine, shell.lock, shell.changed
         self._line = WaitingLine(shell, settings)
@@ -172,7 +173,8 @@ class Session:
         self._check_process()
         machine = self._machine
         with self._lock:
-            self._check_room()
+            if machine.num_pending >= self._max_pending:
+                raise self._full()
             machine.report_episode(
                 _clock(), assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns
             )
@@ -264,21 +266,21 @@ class Session:
     def _reporting(self) -> Iterator[SessionMachine]:
         self._check_process()
         with self._lock:
-            self._check_room()
+            if self._machine.num_pending >= self._max_pending:
+                raise self._full()
             yield self._machine
             self._shell.poke()
         if self._machine.has_notices:
             self._warn()
 
-    def _check_room(self) -> None:
-        pending, bound = self._machine.num_pending, 2 * self.settings.max_pending_rows
-        if pending >= bound:
-            raise BufferFullError(
-                f"{pending} reports wait to be sent to {self.target.address}, and at most {bound} may: this one was "
-                "refused",
-                target=self.target.address,
-                code="RESOURCE_EXHAUSTED",
-            )
+    def _full(self) -> BufferFullError:
+        pending = self._machine.num_pending
+        return BufferFullError(
+            f"{pending} reports wait to be sent to {self.target.address}, and at most {self._max_pending} may: this "
+            "one was refused",
+            target=self.target.address,
+            code="RESOURCE_EXHAUSTED",
+        )
 
     def _warn(self) -> None:
         """Tell the caller of a report what is the matter with it."""

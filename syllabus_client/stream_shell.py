@@ -195,6 +195,7 @@ class StreamShell:
                     self._receive(message)
                     if self.machine.must_reconnect or self.machine.closed:
                         stream.cancel()
+                        self.wake()
         except grpc.RpcError as error:
             code, details, _ = status_of(error)
         except (OSError, ValueError) as error:  # a certificate that cannot be read, a channel that is closed
@@ -210,13 +211,14 @@ class StreamShell:
             self.changed.notify_all()
 
     def _receive(self, message: pb.StreamMetricsResponse) -> None:
-        machine = self.machine
-        machine.receive(message, _clock())
+        machine, now = self.machine, _clock()
+        machine.receive(message, now)
         if machine.curriculum is not self.described and machine.curriculum is not None:
             self._describe_as(machine.curriculum)
         self._say_notices()
         self.changed.notify_all()
-        self.wake()
+        machine.next_wakeup(now)
+        self.poke()
 
     def _describe_as(self, curriculum: pb.Curriculum) -> None:
         try:

@@ -54,10 +54,10 @@ class TaskDemand:
     def taken(self, k: int, now: float) -> float:
         """Tasks were taken. When a refill is due."""
         self._held += k
-        self.prefetch.used(k, now)
+        soon_used = self.prefetch.used(k, now)
         if self._since is None:
             self._since = now
-        return now if self._runs_short(now) else now + self._max_latency
+        return now if self._runs_short(soon_used) else now + self._max_latency
 
     def wanted(self, now: float) -> int:
         """How many tasks to ask for."""
@@ -67,6 +67,10 @@ class TaskDemand:
         wanted = max(self.prefetch.target(self.environments, now), self.waiting) - coming
         room = self.max_open - self._held - coming
         return max(0, min(wanted, room, self.max_per_request))
+
+    def ask_at_once(self, now: float) -> None:
+        """What is wanted now was wanted before: it waits for nothing more."""
+        self._since = now - self._max_latency
 
     def update(self, now: float) -> int:
         """Note whether tasks are wanted from now on; how many."""
@@ -81,7 +85,7 @@ class TaskDemand:
         """When to ask; None where nothing is wanted. ``with_reports``: whether rows wait to be sent, too."""
         if self._since is None or not self.wanted(now):
             return None
-        at = now if self._runs_short(now) else self._since + self._max_latency
+        at = now if self._runs_short(self.prefetch.used_during_refill(now)) else self._since + self._max_latency
         # What was reported may have given a curriculum that was short of tasks some: it is asked again at once.
         return at if with_reports else max(at, self._short_until)
 
@@ -118,10 +122,10 @@ class TaskDemand:
         self._short_backoff = _SHORT_BACKOFF_INITIAL
         return False
 
-    def _runs_short(self, now: float) -> bool:
+    def _runs_short(self, soon_used: float) -> bool:
         """Whether somebody waits for a task, or is expected to before a refill that is not hurried has come."""
         coming = self.ready.count + self._in_flight
-        return self.waiting > coming or coming + 1 <= self.prefetch.used_during_refill(now)
+        return self.waiting > coming or coming + 1 <= soon_used
 
 
 def read_tasks(tasks: pb.TaskBatch, ids: LocalIds, now: float) -> TaskColumns:

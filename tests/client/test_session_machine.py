@@ -15,7 +15,7 @@ from tests.client.model_service import ModelService, Refused, Simulation
 
 
 def make(service: ModelService | None = None, environments: int = 1, **settings: object) -> Simulation:
-    machine = SessionMachine("maze", SessionSettings(**settings), rng=random.Random(1))
+    machine = SessionMachine("maze", SessionSettings(**{"max_latency": 0.01, **settings}), rng=random.Random(1))
     machine.environments = environments
     simulation = Simulation(machine, service or ModelService())
     simulation.run(1.0, until=lambda: machine.connection is Connection.OPEN)
