@@ -14,7 +14,6 @@ from syllabus_client.errors import AuthenticationError, ServiceUnavailableError
 from syllabus_client.target import Target
 from syllabus_service.cli import main
 from syllabus_service.probe import main as probe
-from syllabus_service.tls import TlsFiles
 from tests.security.calls import METHODS, call
 from tests.security.certificates import Authority, Pair
 from tests.service_process import ServiceProcess
@@ -281,7 +280,6 @@ def test_a_key_with_a_password_is_refused_rather_than_asked_for(estate: Estate, 
     result = CliRunner().invoke(main, [*arguments, str(locked)])
     assert result.exit_code == 1
     assert "encrypted" in result.output.splitlines()[-1]
-    assert TlsFiles(estate.server.certificate, locked).client_ca is None
 
 
 def test_a_client_authority_without_a_server_certificate_is_a_wrong_usage(estate: Estate) -> None:
