@@ -123,6 +123,8 @@ class CurriculumClient:
             lease: seconds that a session may stay silent before its assignments are abandoned; None: 120.
             allow_existing: whether an equal curriculum that exists will do.
 
+        Where the answer to an attempt was lost and an equal curriculum is there afterwards, it is created.
+
         Raises CurriculumExistsError, InvalidArgumentError.
         """
         spec = pb.CurriculumSpec(algorithm=algorithm, task_space=task_space.to_proto(), seed=seed)
@@ -130,7 +132,11 @@ class CurriculumClient:
         if lease is not None:
             spec.lease.FromNanoseconds(round(lease * 1e9))
         request = pb.CreateCurriculumRequest(name=self.name, spec=spec, allow_existing=allow_existing)
-        return self._calls.read("CreateCurriculum", request).curriculum
+        response = self._calls.change_unnumbered("CreateCurriculum", request, "ALREADY_EXISTS")
+        if response is None:  # one is there, and it may be that of an attempt whose answer was lost
+            request.allow_existing = True  # the service is the one who can say whether it is equal
+            response = self._calls.read("CreateCurriculum", request)
+        return response.curriculum
 
     def get(self) -> pb.Curriculum:
         """Spec, incarnation and position. Raises CurriculumNotFoundError."""
@@ -148,8 +154,11 @@ class CurriculumClient:
                 return found
 
     def delete(self) -> None:
-        """Delete the curriculum and all that is stored of it. Raises CurriculumNotFoundError."""
-        self._calls.read("DeleteCurriculum", pb.DeleteCurriculumRequest(curriculum=self.name))
+        """Delete the curriculum and all that is stored of it. Raises CurriculumNotFoundError.
+
+        Where the answer to an attempt was lost and it is not found afterwards, it is deleted.
+        """
+        self._calls.change_unnumbered("DeleteCurriculum", pb.DeleteCurriculumRequest(curriculum=self.name), "NOT_FOUND")
         self._space = None
 
     @property

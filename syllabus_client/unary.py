@@ -71,6 +71,21 @@ class UnaryCalls:
         except _Refusal as refusal:
             raise refusal.error from None
 
+    def change_unnumbered(self, method: str, request: Any, done: str) -> Any | None:
+        """A call that changes something and carries no sequence; None where an earlier attempt may have done it.
+
+        An attempt without an answer may have been applied, and the next one is refused for just that reason. ``done``
+        is the status of such a refusal; after an attempt without an answer it is None, and otherwise an error.
+
+        Raises CurriculumServiceError.
+        """
+        try:
+            return self._call(method, request, _clock() + self.timeout)
+        except _Refusal as refusal:
+            if refusal.error.code == done and refusal.after_unanswered:
+                return None
+            raise refusal.error from None
+
     def change(self, method: str, make: Callable[[str, int], Any]) -> Any:
         """A call that changes something; ``make`` makes its request of a session id and a sequence.
 
@@ -107,6 +122,7 @@ class UnaryCalls:
     def _call(self, method: str, request: Any, deadline: float) -> Any:
         """Call until it is answered."""
         delay = _BACKOFF_INITIAL
+        unanswered = False
         while True:
             remaining = max(0.001, deadline - _clock())
             attempt = remaining if remaining <= _MIN_ATTEMPT else max(_MIN_ATTEMPT, remaining / 2)
@@ -119,7 +135,8 @@ class UnaryCalls:
             if code not in RETRIED:
                 field = field_violation(metadata)
                 error_of = from_status(code, details, target=self.target.address, field=field)
-                raise _Refusal(error_of, field, (APPLIED, "1") in metadata)
+                raise _Refusal(error_of, field, (APPLIED, "1") in metadata, unanswered)
+            unanswered = True
             pause = delay * (1.0 - 0.5 * self._rng.random())
             if _clock() + pause >= deadline:
                 raise ServiceUnavailableError(
@@ -166,11 +183,12 @@ class UnaryCalls:
 class _Refusal(Exception):
     """The service refused a call."""
 
-    def __init__(self, error: CurriculumServiceError, field: str, applied: bool) -> None:
+    def __init__(self, error: CurriculumServiceError, field: str, applied: bool, after_unanswered: bool) -> None:
         super().__init__(str(error))
         self.error = error
         self.field = field
         self.applied = applied
+        self.after_unanswered = after_unanswered
 
 
 class _LostSession(Exception):
