@@ -12,10 +12,8 @@ from syllabus_service.curricula import plr_rollouts, plr_scores, plr_transforms
 from syllabus_service.curricula.base import Curriculum
 from syllabus_service.curricula.batch import Draw, EpisodeBatch
 from syllabus_service.curricula.lazy_distribution import EXACT_UP_TO
+from syllabus_service.curricula.level_slots import LevelSlots
 from syllabus_service.curricula.partial_episodes import PartialEpisodes
-from syllabus_service.curricula.partition import Partition
-from syllabus_service.curricula.plr_score_draws import ScoreDraws
-from syllabus_service.curricula.plr_staleness_draws import StalenessDraws
 from syllabus_service.curricula.plr_transforms import Transform
 from syllabus_service.curricula.task_buffer import TaskBuffer
 
@@ -141,71 +139,63 @@ class PrioritizedLevelReplay(Curriculum):
         for name, count, least in (("max_unfinished_episodes", max_unfinished_episodes, 1), ("max_age", max_age, 0)):
             if count is not None and count < least:
                 raise ValueError(f"{name}: expected at least {least}, got {count}")
-        self._buffer: TaskBuffer | None = None
-        if buffer_size is not None:
-            if not 1 <= buffer_size <= self.num_tasks // 2:
-                raise ValueError(f"buffer_size: expected 1 to {self.num_tasks // 2}, half the tasks, got {buffer_size}")
-            self._buffer = TaskBuffer(buffer_size)
+        if buffer_size is not None and not 1 <= buffer_size <= self.num_tasks // 2:
+            raise ValueError(f"buffer_size: expected 1 to {self.num_tasks // 2}, half the tasks, got {buffer_size}")
         self.strategy = strategy
         self.replay_schedule = replay_schedule
         self.rho = rho
         self.replay_prob = replay_prob
-        self.alpha = alpha
-        self.staleness_coef = staleness_coef
         self.max_score_coef = max_score_coef
-        slots = self._num_slots = self.num_tasks if buffer_size is None else buffer_size
-        self._max_age = max_age if max_age is not None else (0 if slots <= EXACT_UP_TO else slots // 16)
+        slots = self.num_tasks if buffer_size is None else buffer_size
         # Both transforms have the same offset: without staleness, a task of score 0 must keep a chance.
         offset = 1e-3 if staleness_coef == 0 else 0.0
-        self._score_transform = plr_transforms.checked(
-            "score_transform", Transform(score_transform, temperature, eps, offset)
+        self._buffer = None if buffer_size is None else TaskBuffer(buffer_size)
+        self._slots = LevelSlots(
+            slots,
+            self._buffer,
+            alpha=alpha,
+            staleness_coef=staleness_coef,
+            score_transform=plr_transforms.checked(
+                "score_transform", Transform(score_transform, temperature, eps, offset)
+            ),
+            staleness_transform=plr_transforms.checked(
+                "staleness_transform", Transform(staleness_transform, staleness_temperature, eps, offset)
+            ),
+            max_age=max_age if max_age is not None else (0 if slots <= EXACT_UP_TO else slots // 16),
+            keeps_returns=strategy in plr_scores.GROUNDED_STRATEGIES,
         )
-        self._staleness_transform = plr_transforms.checked(
-            "staleness_transform", Transform(staleness_transform, staleness_temperature, eps, offset)
-        )
-        self._task_scores = np.zeros(slots)
-        self._last_drawn = np.zeros(slots, dtype=np.int64)
-        self._best_returns = np.full(slots if strategy in plr_scores.GROUNDED_STRATEGIES else 0, -np.inf)
-        self._seen = Partition(np.arange(slots))
         self._partial = PartialEpisodes(max_unfinished_episodes)
         self._scorer = plr_rollouts.EpisodeScorer(strategy, gamma, gae_lambda, use_dense_rewards, self._partial)
         self._next_in_sequence = 0
-        self._build_draws(clock=0)
-
-    def _build_draws(self, clock: int) -> None:
-        self._score_draws = ScoreDraws(self._score_transform, self._task_scores, self._seen, self._max_age)
-        self._staleness_draws = StalenessDraws(
-            self._staleness_transform, self._last_drawn, self._seen, clock, self._max_age
-        )
 
     # What it knows
 
     def scores(self) -> np.ndarray:
         """float64 (N,), or (buffer_size,): the score of each task, by index, or slot; NaN where it is unseen."""
-        return np.where(self._seen.mask, self._task_scores, np.nan)
+        return np.where(self._slots.seen.mask, self._slots.scores, np.nan)
 
     def has_score(self, tasks: np.ndarray) -> np.ndarray:
         """bool (k,): which of k encoded tasks are seen, or in the buffer."""
-        slots = self._slots_of(self.task_space.to_index(tasks))
-        return (slots >= 0) & self._seen.mask[slots]
+        slots = self._slots.slots_of(self.task_space.to_index(tasks))
+        return (slots >= 0) & self._slots.seen.mask[slots]
 
     def buffered_tasks(self) -> np.ndarray:
         """(count, *encoded_shape): the encoded tasks that are seen, or in the buffer; in the order of ids, or slots."""
-        slots = np.flatnonzero(self._seen.mask)
+        slots = np.flatnonzero(self._slots.seen.mask)
         return self.task_space.from_index(slots if self._buffer is None else self._buffer.tasks[slots])
 
     @property
     def replay_probability(self) -> float:
         """p: the probability that the next task is a replay."""
-        seen = self._seen.count
-        if seen == 0 or seen < self.rho * self._num_slots:
+        seen = self._slots.seen.count
+        if seen == 0 or seen < self.rho * self._slots.num_slots:
             return 0.0
         if self._buffer is not None:
-            filled = seen / self._num_slots
+            filled = seen / self._slots.num_slots
             return self.replay_prob if self.replay_schedule == "fixed" else min(filled, self.replay_prob)
-        if seen == self._num_slots:
+        if seen == self._slots.num_slots:
             return 1.0
-        return self.replay_prob if self.replay_schedule == "fixed" else seen / self._num_slots
+        return self.replay_prob if self.replay_schedule == "fixed" else seen / self._slots.num_slots
 
     def distribution(self, replay: bool = False) -> np.ndarray:
         """float64 (N,): the probability of each task; with ``replay``, given that it is a replay.
@@ -214,7 +204,7 @@ class PrioritizedLevelReplay(Curriculum):
         seen. O(N), and O(N log N) for ranks.
         """
         if replay:
-            return self._replay_distribution()
+            return self._slots.distribution()
         if self._buffer is not None:
             raise NotImplementedError("there is no distribution over a space that is held by a buffer")
         return super().distribution()
@@ -225,15 +215,8 @@ class PrioritizedLevelReplay(Curriculum):
         if self.strategy == "sequential":
             return (np.arange(self.num_tasks) == self._next_in_sequence).astype(np.float64)
         p = self.replay_probability
-        new = np.where(self._seen.mask, 0.0, 1.0 / max(1, self._num_slots - self._seen.count))
-        return p * self._replay_distribution() + (1.0 - p) * new
-
-    def _replay_distribution(self) -> np.ndarray:
-        mixture = self._score_draws.distribution()
-        if self.staleness_coef > 0:
-            mixture *= 1.0 - self.staleness_coef
-            mixture += self.staleness_coef * self._staleness_draws.distribution()
-        return mixture
+        new = np.where(self._slots.seen.mask, 0.0, 1.0 / max(1, self._slots.num_slots - self._slots.seen.count))
+        return p * self._slots.distribution() + (1.0 - p) * new
 
     # Drawing
 
@@ -255,42 +238,28 @@ class PrioritizedLevelReplay(Curriculum):
             probabilities[new] = (1.0 - p) * chance
         again = np.flatnonzero(replayed)
         if len(again):
-            probabilities[again] = p * self._draw_replays(slots, again)
+            probabilities[again] = p * self._slots.draw_replays(slots, again, self.rng)
             tasks[again] = slots[again] if self._buffer is None else self._buffer.tasks[slots[again]]
         return Draw(self.task_space.from_index(tasks), probabilities)
 
     def _draw_new(self, k: int) -> tuple[np.ndarray, np.ndarray, float]:
         """k unseen tasks: their indices, their slots (-1 where they have none), and the probability of each."""
         if self._buffer is None:
-            slots = self._seen.draw_others(k, self.rng)
-            return slots, slots, 1.0 / (self._num_slots - self._seen.count)
+            slots = self._slots.seen.draw_others(k, self.rng)
+            return slots, slots, 1.0 / (self._slots.num_slots - self._slots.seen.count)
         tasks = self.task_space.to_index(self.task_space.sample(k, self.rng)).astype(np.int64)
         while len(held := np.flatnonzero(self._buffer.slots_of(tasks) >= 0)):
             tasks[held] = self.task_space.to_index(self.task_space.sample(len(held), self.rng))
-        return tasks, np.full(k, -1, dtype=np.int64), 1.0 / (self.num_tasks - self._seen.count)
-
-    def _draw_replays(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Fill ``positions`` of ``slots`` with replays; return the probability of each."""
-        coefficient = self.staleness_coef
-        self._score_draws.prepare()
-        stale = self.rng.random(len(positions)) < coefficient if coefficient > 0 else np.zeros(len(positions), bool)
-        by_score = positions[~stale]
-        if len(by_score):
-            slots[by_score] = self._score_draws.draw(len(by_score), self.rng)
-        self._staleness_draws.draw_into(slots, positions[stale], self.rng)
-        probabilities = (1.0 - coefficient) * self._score_draws.probability(slots[positions])
-        if coefficient > 0:
-            probabilities += coefficient * self._staleness_draws.probability(slots, positions)
-        return probabilities
+        return tasks, np.full(k, -1, dtype=np.int64), 1.0 / (self.num_tasks - self._slots.seen.count)
 
     def on_sampled(self, tasks: np.ndarray) -> None:
         """Make every task staler by the draws of others since its own last one. O(k)."""
         index = self.task_space.to_index(np.asarray(tasks))
-        slots = self._slots_of(index)
+        slots = self._slots.slots_of(index)
         if self._buffer is not None:
             for position in np.flatnonzero(slots < 0).tolist():
-                self._buffer.expect(int(index[position]), self._staleness_draws.clock + 1 + position)
-        self._staleness_draws.advance(slots)
+                self._buffer.expect(int(index[position]), self._slots.staleness_draws.clock + 1 + position)
+        self._slots.staleness_draws.advance(slots)
 
     def on_abandoned(self, tasks: np.ndarray) -> None:
         """Expect no first score of tasks that will not be run to an end."""
@@ -373,7 +342,7 @@ class PrioritizedLevelReplay(Curriculum):
         if env_ids.shape != (actors,) or env_ids.dtype.kind not in "iu" or len(np.unique(env_ids)) != actors:
             raise ValueError(f"env_ids: expected {actors} distinct whole numbers, got {env_ids.tolist()}")
         rollout = plr_rollouts.read(metrics, self.strategy, (steps, actors))
-        ended = self._scorer.finish(index, rollout, env_ids.tolist(), self._best_return)
+        ended = self._scorer.finish(index, rollout, env_ids.tolist(), self._slots.best_return)
         self._apply_scores(ended.tasks, ended.scores, ended.max_scores, ended.returns)
 
     def _checked_index(self, tasks: np.ndarray, field: str) -> np.ndarray:
@@ -392,138 +361,24 @@ class PrioritizedLevelReplay(Curriculum):
             raise TaskNotInSpaceError(f"{field}: expected tasks of the task space, got {tasks[row].tolist()}")
         return space.to_index(tasks).astype(np.int64)
 
-    def _slots_of(self, index: np.ndarray) -> np.ndarray:
-        """int64 (k,): the slot of each task, -1 where it has none."""
-        index = index.astype(np.int64)
-        return index if self._buffer is None else self._buffer.slots_of(index)
-
-    def _best_return(self, task: int, episode_return: float) -> float:
-        slot = int(self._slots_of(np.array([task]))[0])
-        if slot < 0:
-            return episode_return
-        self._best_returns[slot] = max(self._best_returns[slot], episode_return)
-        return float(self._best_returns[slot])
-
     def _apply_scores(
         self, index: np.ndarray, means: np.ndarray, highest: np.ndarray, returns: np.ndarray | None = None
     ) -> None:
-        """Blend episode scores into the tasks' scores, in order."""
-        scores = (1.0 - self.max_score_coef) * means + self.max_score_coef * highest
-        if self._buffer is not None:
-            rest = self._admit(self._buffer, index, scores, returns)
-            index, scores = self._buffer.slots_of(index[rest]), scores[rest]
-        if len(index) == 0:
-            return
-        # Of one task, m scores s_1..s_m: (1 - alpha)^m S + alpha sum_i (1 - alpha)^(m - i) s_i.
-        order = np.argsort(index, kind="stable")
-        slots, first, counts = np.unique(index[order], return_index=True, return_counts=True)
-        later = np.repeat(first + counts, counts) - 1 - np.arange(len(index))
-        kept = 1.0 - self.alpha
-        blended = np.add.reduceat(self.alpha * kept**later * scores[order], first)
-        self._set_scores(slots, kept**counts * self._task_scores[slots] + blended)
-
-    def _set_scores(self, slots: np.ndarray, scores: np.ndarray) -> None:
-        newly_seen = ~self._seen.mask[slots]
-        old_scores = self._task_scores[slots]
-        self._task_scores[slots] = scores
-        added = self._seen.add(slots)
-        self._score_draws.update(slots, old_scores, newly_seen)
-        self._staleness_draws.on_seen(added)
-
-    def _admit(
-        self, buffer: TaskBuffer, index: np.ndarray, scores: np.ndarray, returns: np.ndarray | None
-    ) -> np.ndarray:
-        """Give slots to expected tasks; return the rows that are about tasks which had one, or have it now.
-
-        Who has to leave is decided by the probabilities before the update, or, where there are more new tasks than
-        slots, before each buffer's worth of them.
-        """
-        pending: list[tuple[int, int]] = []  # row, clock of the draw
-        for row in np.flatnonzero(buffer.slots_of(index) < 0).tolist():
-            drawn_at = buffer.arrive(int(index[row]))
-            if drawn_at is not None:  # not evicted meanwhile, nor about to enter by an earlier row
-                pending.append((row, drawn_at))
-        while pending:
-            some, pending = pending[: self._num_slots], pending[self._num_slots :]
-            free = list(range(self._seen.count, self._num_slots))[::-1]
-            leaving: list[int] = []
-            if len(some) > len(free):
-                order = np.argsort(self._replay_distribution(), kind="stable")
-                leaving = order[self._seen.mask[order]][::-1].tolist()
-            rows, slots, drawn = [], [], []
-            for row, drawn_at in some:
-                if free:
-                    slots.append(free.pop())
-                elif self._task_scores[leaving[-1]] <= self.alpha * scores[row]:
-                    slots.append(leaving.pop())
-                else:
-                    continue
-                rows.append(row)
-                drawn.append(drawn_at)
-            places = np.array(slots, dtype=np.int64)
-            buffer.put(index[rows], places)
-            self._staleness_draws.on_replaced(places, np.array(drawn, dtype=np.int64))
-            self._set_scores(places, self.alpha * scores[rows])
-            if len(self._best_returns):
-                self._best_returns[places] = -np.inf if returns is None else returns[rows]
-            scores[rows] = np.nan  # these rows are used up
-        return np.flatnonzero((buffer.slots_of(index) >= 0) & ~np.isnan(scores))
+        self._slots.apply(index, (1.0 - self.max_score_coef) * means + self.max_score_coef * highest, returns)
 
     # State
 
     @property
     def replay_state(self) -> dict[str, Any]:
         """Everything that isn't in the parameters."""
-        score_draws, staleness_draws = self._score_draws, self._staleness_draws
         return {
-            "task_scores": self._task_scores,
-            "last_drawn": self._last_drawn,
-            "best_returns": self._best_returns,
-            "seen_order": self._seen.order,
-            "num_seen": self._seen.count,
+            **self._slots.state(),
             "next_in_sequence": self._next_in_sequence,
             "partial_episodes": self._partial.state(),
-            "buffer": None if self._buffer is None else self._buffer.state(),
-            "scores": {
-                "scale": score_draws.scale,
-                "built": self._built_weights(score_draws),
-                "age": score_draws.age,
-            },
-            "staleness": {
-                "clock": staleness_draws.clock,
-                "horizon": staleness_draws.horizon,
-                "origin": staleness_draws.origin,
-                "built": self._built_weights(staleness_draws),
-                "age": staleness_draws.age,
-            },
         }
 
     @replay_state.setter
     def replay_state(self, state: Mapping[str, Any]) -> None:
-        self._task_scores = state["task_scores"]
-        self._last_drawn = state["last_drawn"]
-        self._best_returns = state["best_returns"]
-        self._seen = Partition(state["seen_order"], int(state["num_seen"]))
+        self._slots.load(state)
         self._next_in_sequence = int(state["next_in_sequence"])
         self._partial.load(state["partial_episodes"])
-        if self._buffer is not None:
-            self._buffer.load(state["buffer"])
-        scores, staleness = state["scores"], state["staleness"]
-        self._build_draws(int(staleness["clock"]))
-        self._score_draws.restore(scores["scale"], scores["built"], scores["age"])
-        self._staleness_draws.restore(staleness["horizon"], staleness["origin"], staleness["built"], staleness["age"])
-
-    def _built_weights(self, draws: ScoreDraws | StalenessDraws) -> np.ndarray | None:
-        """What is drawn from though it may be old; None where the present state tells it."""
-        return None if draws.built is None or self._max_age == 0 else draws.built.weights
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        replay = state["fields"].get("replay_state", {})
-        if "task_scores" in replay:
-            if len(replay["task_scores"]) != self._num_slots or (replay["buffer"] is None) != (self._buffer is None):
-                raise ValueError(
-                    f"expected the state of {self._num_slots} tasks, got that of {len(replay['task_scores'])}"
-                )
-            if len(replay["best_returns"]) != len(self._best_returns):
-                raise ValueError(f"expected the state of the strategy {self.strategy}, got that of another")
-        super()._restore(state)
