@@ -143,7 +143,8 @@ class LevelSlots:
                 pending.append((row, drawn_at))
         while pending:
             some, pending = pending[: self.num_slots], pending[self.num_slots :]
-            free = list(range(self.seen.count, self.num_slots))[::-1]
+            filled = self.seen.count  # slots are filled in their order
+            free = list(range(filled, min(self.num_slots, filled + len(some))))[::-1]
             leaving: list[int] = []
             if len(some) > len(free):
                 order = np.argsort(self.distribution(), kind="stable")
