@@ -147,8 +147,7 @@ class LevelSlots:
             free = list(range(filled, min(self.num_slots, filled + len(some))))[::-1]
             leaving: list[int] = []
             if len(some) > len(free):
-                order = np.argsort(self.distribution(), kind="stable")
-                leaving = order[self.seen.mask[order]][::-1].tolist()
+                leaving = self._least_probable(len(some) - len(free))[::-1].tolist()
             rows, slots, drawn = [], [], []
             for row, drawn_at in some:
                 if free:
@@ -167,6 +166,15 @@ class LevelSlots:
                 self.best_returns[places] = -np.inf if returns is None else returns[rows]
             scores[rows] = np.nan  # these rows are used up
         return np.flatnonzero((buffer.slots_of(index) >= 0) & ~np.isnan(scores))
+
+    def _least_probable(self, count: int) -> np.ndarray:
+        """int64: the ``count`` seen slots that are least likely to be replayed, the least first; of equals, by slot."""
+        seen = np.flatnonzero(self.seen.mask)
+        probabilities = self.distribution()[seen]
+        if count < len(seen):
+            low = probabilities <= np.partition(probabilities, count - 1)[count - 1]
+            seen, probabilities = seen[low], probabilities[low]
+        return seen[np.argsort(probabilities, kind="stable")[:count]]
 
     # State
 
