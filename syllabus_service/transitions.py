@@ -306,6 +306,6 @@ class Transitions:
 def self_play(curriculum: Curriculum, method: str) -> Callable[[Any], Any]:
     """A method that only self-play curricula have. Raises FailedPrecondition where it is missing."""
     found = getattr(curriculum, method, None)
-    if found is None:
+    if found is None or not getattr(curriculum, "stores_agents", True):  # a composition may have no part that does
         raise FailedPrecondition(f"curriculum: {type(curriculum).__name__} stores no agents", field="curriculum")
     return found

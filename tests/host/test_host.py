@@ -9,6 +9,7 @@ from syllabus_client.task_spaces import DiscreteTaskSpace
 from syllabus_client.wire import codec
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service import commands as c
+from syllabus_service.curricula import create
 from syllabus_service.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from syllabus_service.host import CurriculumHost
 from syllabus_service.limits import Limits
@@ -303,3 +304,18 @@ def test_the_age_of_a_task_is_counted_in_commands(host):
     worker.draw(1)
     worker.send(episodes=episodes(ids))
     assert host.summary().mean_task_age == 3
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "params"),
+    [
+        ("domain_randomization", {}),
+        ("sequential", {"stages": [[0, 1], [2]], "stopping_conditions": ["episodes>=2"]}),
+    ],
+)
+def test_an_agent_for_a_curriculum_that_stores_none_is_refused(algorithm, params):
+    host = CurriculumHost(create(algorithm, DiscreteTaskSpace(3), params, seed=0))
+    request = pb.AddAgentRequest(session_id="learner", sequence=1, agent=b"weights")
+    with pytest.raises(FailedPrecondition, match="stores no agents"):
+        Driver(host, "learner").apply(c.add_agent_command(request, host.limits))
+    assert host.position == 0
