@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+_TRIES = 3
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +26,38 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_gcs_server_port_wait_time_s", "60")
         # Directly in /tmp, because Ray's sockets have long names and their paths are bounded.
         with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as directory:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=directory)
+            _start(Path(directory))
             yield
             ray.shutdown()
+
+
+def _start(directory: Path) -> None:
+    """Start Ray. Its head was seen not to come up within 30 s, twice in a row, and then always to: so it has three
+    tries of a minute each, and what it logged is shown for each that fails."""
+    ray = pytest.importorskip("ray")
+    for attempt in range(_TRIES):
+        place = directory / str(attempt)
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=str(place))
+        except Exception as error:
+            ray.shutdown()
+            logs = sorted(place.glob("session_*/logs/gcs_server*"))
+            said = "\n".join(f"{log.name}: {log.read_text(errors='replace')[-2000:]}" for log in logs)
+            sys.stderr.write(f"Ray did not start: {error}\n{said}\n")
+            if attempt == _TRIES - 1:
+                raise
+        else:
+            return
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test waits for Ray to start."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(autouse=True)
