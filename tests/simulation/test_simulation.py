@@ -6,6 +6,7 @@ SIMULATION_SCHEDULES says how many are tried.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -54,7 +55,10 @@ def check(world: World) -> None:
 
     replayed = service.make_host()
     for record in service.journal.records:
+        before = len(replayed.curriculum.calls)
         replayed.replay(record)
+        kinds = [call[0] for call in replayed.curriculum.calls[before:]]
+        assert "sampled" not in kinds[:-1], "tasks were drawn before the results that came with the request"
     assert replayed.snapshot() == service.host.snapshot(), "a replay of the journal gives another state"
 
 
@@ -111,6 +115,24 @@ def test_a_service_that_does_not_recognise_resent_batches_is_found(monkeypatch):
     from syllabus_service.sessions import SessionTable
 
     monkeypatch.setattr(SessionTable, "admit", lambda *args: None)
+    assert fails_somewhere()
+
+
+def test_a_service_that_draws_before_it_applies_results_is_found(monkeypatch):
+    from syllabus_service.transitions import Transitions
+
+    apply = Transitions._apply_metrics
+
+    def hasty(self, command, metrics, session):
+        early = pb.BatchReply()
+        if metrics.num_tasks:
+            self._draw(command, metrics.num_tasks, session, early)
+        reply = apply(self, command, dataclasses.replace(metrics, num_tasks=0), session)
+        if early.HasField("tasks"):
+            reply.tasks.CopyFrom(early.tasks)
+        return reply
+
+    monkeypatch.setattr(Transitions, "_apply_metrics", hasty)
     assert fails_somewhere()
 
 
