@@ -74,6 +74,10 @@ class SessionTable:
         """The session, or None where it is not known."""
         return self._sessions.get(session_id)
 
+    def names(self) -> dict[int, str]:
+        """The id of each session by its index. O(sessions)."""
+        return {session.index: session_id for session_id, session in self._sessions.items()}
+
     def by_index(self, index: int) -> Session:
         """The session with this index."""
         return self._by_index[index]

@@ -43,10 +43,15 @@ class CurriculumState:
         self.curriculum = curriculum
         self.task_space = curriculum.task_space
         self.position = 0
-        self.sessions = SessionTable(limits.max_sessions, limits.max_unacknowledged_batches)
+        self._limits = limits
+        self.sessions = self.no_sessions()
         self.assignments = self.no_assignments()
         self.statistics = EpisodeStatistics(self.task_space.num_tasks)
         self.counters = Counters()
+
+    def no_sessions(self) -> SessionTable:
+        """An empty table with this curriculum's bounds."""
+        return SessionTable(self._limits.max_sessions, self._limits.max_unacknowledged_batches)
 
     def no_assignments(self) -> AssignmentTable:
         """An empty table for the tasks of this space."""

@@ -12,9 +12,10 @@ import numpy as np
 from syllabus_client.wire import codec
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service import commands as c
+from syllabus_service.assignments import AssignmentTable
 from syllabus_service.curricula import TRAIN, Curriculum, Draw
 from syllabus_service.errors import FailedPrecondition, InvalidArgument, RequestError, ResourceExhausted
-from syllabus_service.sessions import Answer, Session
+from syllabus_service.sessions import Answer, Session, SessionTable
 from syllabus_service.state import CurriculumState
 
 
@@ -271,20 +272,24 @@ class Transitions:
         """Go back to a checkpoint's curriculum and statistics; sessions go on.
 
         An assignment that was open in the checkpoint and no longer is counts as abandoned: its task was never reported.
-        One that was handed out since is void: it is closed, and a report of it will be rejected.
+        One that was handed out since is void: it is closed, and a report of it will be rejected. An assignment is the
+        same where its id and its session are: a checkpoint of another service may hold the same ids.
         """
         state = self.state.read_snapshot(body.checkpoint)
         self.state.curriculum.load_state_dict(state["curriculum"])
         self.state.statistics.load_state_dict(state["statistics"])
         then = self.state.no_assignments()
         then.load_state_dict(state["assignments"])
-        ids_then, ids_now = then.all_ids(), self.state.assignments.all_ids()
-        void = self.state.assignments.find(ids_now[~np.isin(ids_now, ids_then)])
+        sessions_then = self.state.no_sessions()
+        sessions_then.load_state_dict(state["sessions"])
+        held_then = _held(then, sessions_then)
+        held_now = _held(self.state.assignments, self.state.sessions)
+        void = self.state.assignments.find(_only_in(held_now, held_then))
         owners = self.state.assignments.sessions(void)
         for owner, count in zip(*(each.tolist() for each in np.unique(owners, return_counts=True)), strict=True):
             self.state.sessions.by_index(owner).num_open -= count
         self.state.assignments.close(void)
-        gone = then.find(ids_then[~np.isin(ids_then, ids_now)])
+        gone = then.find(_only_in(held_then, held_now))
         if len(gone):
             tasks = then.tasks(gone)
             self.state.counters.num_abandoned += len(gone)
@@ -301,6 +306,20 @@ class Transitions:
             self.failures.append(CurriculumFailure(session_id, method, text, traceback.format_exc()))
             return False
         return True
+
+
+def _held(assignments: AssignmentTable, sessions: SessionTable) -> list[tuple[int, str]]:
+    """Id and session of each open assignment, in the order in which they were opened."""
+    names = sessions.names()
+    ids = assignments.all_ids()
+    owners = assignments.sessions(assignments.find(ids))
+    return [(each, names[owner]) for each, owner in zip(ids.tolist(), owners.tolist(), strict=True)]
+
+
+def _only_in(held: list[tuple[int, str]], other: list[tuple[int, str]]) -> np.ndarray:
+    """uint64: the ids of the assignments in ``held`` that are not in ``other``."""
+    known = set(other)
+    return np.array([each[0] for each in held if each not in known], np.uint64)
 
 
 def self_play(curriculum: Curriculum, method: str) -> Callable[[Any], Any]:

@@ -269,6 +269,21 @@ def test_restoring_a_checkpoint_rewinds_the_curriculum_and_voids_later_assignmen
     assert not worker.send(episodes=episodes(before[2:])).rejections
 
 
+def test_a_checkpoint_of_another_service_abandons_what_was_open_there_though_the_ids_are_the_same(host):
+    elsewhere = CurriculumHost(Notebook(DiscreteTaskSpace(100), seed=0))
+    other, worker, learner = Driver(elsewhere, "other"), Driver(host, "worker"), Driver(host, "learner")
+    there, _ = other.draw(2)
+    here, _ = worker.draw(2)
+    assert here.tolist() == there.tolist()
+
+    request = pb.RestoreCheckpointRequest(session_id="learner", sequence=1, checkpoint=elsewhere.snapshot())
+    learner.apply(c.restore_command(request))
+
+    assert host.curriculum.calls[-1] == ["abandoned", [0, 1]]
+    assert len(worker.send(episodes=episodes(here)).rejections) == 2
+    assert host.summary().num_open_assignments == 0
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "garbage"])
 def test_a_damaged_checkpoint_is_refused_and_changes_nothing(host, damage):
     worker = Driver(host)
