@@ -24,7 +24,7 @@ help:  ## This list
 
 .venv-ray/ready: pyproject.toml
 	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
-	@.venv-ray/bin/pip install $(PIP_FLAGS) -e '.[dev,ray]'
+	@.venv-ray/bin/pip install $(PIP_FLAGS) -e '.[dev,ray,rllib]'
 	@touch $@
 
 .venv-proto/ready: pyproject.toml
