@@ -11,7 +11,7 @@ IMAGE_FLAGS ?=
 DEMO_FLAGS ?=
 LISTEN ?= 127.0.0.1:50051
 
-.PHONY: help demo test test-ray lint format proto proto-check proto-release serve bench soak image clean
+.PHONY: help demo test test-ray test-libraries lint format proto proto-check proto-release serve bench soak image clean
 .PHONY: lint-style lint-types lint-imports lint-image
 
 help:  ## This list
@@ -27,6 +27,11 @@ help:  ## This list
 	@.venv-ray/bin/pip install $(PIP_FLAGS) -e '.[dev,ray,rllib]'
 	@touch $@
 
+.venv-libraries/ready: pyproject.toml
+	@test -x .venv-libraries/bin/python || $(PYTHON) -m venv .venv-libraries
+	@.venv-libraries/bin/pip install $(PIP_FLAGS) -e '.[dev,libraries]'
+	@touch $@
+
 .venv-proto/ready: pyproject.toml
 	@test -x .venv-proto/bin/python || $(PYTHON) -m venv .venv-proto
 	@.venv-proto/bin/pip install $(PIP_FLAGS) grpcio-tools==1.75.1
@@ -36,7 +41,7 @@ demo: .venv/ready  ## Train on a family of tasks with the embedded service, and 
 	@$(BIN)/python -m examples.demo $(DEMO_FLAGS)
 
 test: .venv/ready  ## The whole suite but Ray's tests
-	$(BIN)/python -m pytest -m 'not ray' tests
+	$(BIN)/python -m pytest -m 'not ray and not libraries' tests
 	$(BIN)/python -m pytest --doctest-modules syllabus_client syllabus_service
 
 test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network namespace of their own
@@ -45,6 +50,9 @@ test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network names
 	  echo "test-ray: skipped: no network namespace can be made here, and Ray must not listen outside of one"; \
 	elif [ $$status -ne 0 ]; then exit $$status; \
 	else .ci/with-loopback-only .venv-ray/bin/python -m pytest -m ray tests/ray; fi
+
+test-libraries: .venv-libraries/ready  ## The training libraries' tests, in an environment of their own
+	.venv-libraries/bin/python -m pytest -m libraries tests/libraries
 
 lint: lint-style lint-types lint-imports lint-image proto-check  ## Style, types, import rules, the Dockerfile, the contract
 
@@ -94,4 +102,4 @@ image:  ## The container image, by buildah or docker; BASE=, IMAGE= and IMAGE_FL
 	$(BUILDER) build $(if $(findstring buildah,$(BUILDER)),--format docker) --build-arg BASE=$(BASE) --tag $(IMAGE) $(IMAGE_FLAGS) .
 
 clean:  ## Remove what was built
-	rm -rf .venv .venv-ray .venv-proto build dist *.egg-info demo-output
+	rm -rf .venv .venv-ray .venv-libraries .venv-proto build dist *.egg-info demo-output

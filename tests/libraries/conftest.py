@@ -1,0 +1,20 @@
+"""Tests that train with real libraries: where those are not installed, nothing here is collected."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+
+# Whether torch is there says whether the extra is: the tests import their libraries at the top, as programs do.
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this directory carries the marker."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.libraries)
