@@ -1,0 +1,146 @@
+"""Result: what a program measured, as a table for people and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.comparison import Comparison, Spread
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the budget, and how it stands."""
+
+    work: str
+    must_reach: str
+    measured: str
+    met: bool | None
+    """None where it could not be measured."""
+    noisy: bool = False
+    """Whether the figure comes from runs that do not count."""
+
+
+@dataclass
+class Result:
+    """What came of one program."""
+
+    program: str
+    question: str
+    """What it measures, in a sentence."""
+    header: Sequence[str]
+    rows: list[list[str]]
+    verdicts: list[Verdict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know beside the table."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """All figures, for programs."""
+
+    def print(self) -> None:
+        """The table, the notes and the verdicts."""
+        print(f"\n{self.program}: {self.question}\n")
+        print(text_table(self.header, self.rows))
+        for note in self.notes:
+            print(f"  {note}")
+        for verdict in self.verdicts:
+            state = {True: "met", False: "NOT MET", None: "not measured"}[verdict.met]
+            noisy = " (noisy machine)" if verdict.noisy else ""
+            print(f"  {verdict.work}: {verdict.measured}; must reach {verdict.must_reach}: {state}{noisy}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+    def write(self, path: Path) -> None:
+        """As a JSON file."""
+        path.write_text(json.dumps(self.to_json(), indent=1, default=float) + "\n", encoding="utf-8")
+
+
+def read_result(path: Path) -> Result:
+    """What ``Result.write`` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Result(**{**content, "verdicts": [Verdict(**each) for each in content["verdicts"]]})
+
+
+def comparison_table(
+    comparison: Comparison, columns: Mapping[str, str], baseline: str | None = None, ratio_of: str | None = None
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Header, rows and notes of a comparison: one row an arm, ``median (low to high)`` of each figure.
+
+    Args:
+        comparison: the runs.
+        columns: heading by name of the figure.
+        baseline: the arm that others are divided by; None: no column of ratios.
+        ratio_of: the figure of that column.
+    """
+    header = ["", *columns.values()]
+    if baseline and ratio_of:
+        header.append(f"{columns[ratio_of]}, / {baseline}")
+    rows = []
+    for arm in comparison.runs:
+        row = [arm, *(spread_text(comparison.spread(arm, name)) for name in columns)]
+        if baseline and ratio_of:
+            ratio = comparison.ratio(ratio_of, arm, baseline)
+            row.append("" if ratio is None or arm == baseline else spread_text(ratio))
+        rows.append(row)
+    notes = [f"{name}: not run: {why}" for name, why in comparison.skipped.items()]
+    tries = {arm: len(runs) for arm, runs in comparison.runs.items()}
+    counted = ", ".join(
+        f"{arm} {tries[arm]} tries, {tries[arm] - len(comparison.accepted(arm))} discarded" for arm in tries
+    )
+    notes.append(f"Runs: {counted}.")
+    if any(comparison.is_noisy(arm) for arm in comparison.runs):
+        notes.append("NOISY: too few runs count, the figures marked ~ are of all runs.")
+    return header, rows, notes
+
+
+def spread_text(spread: Spread) -> str:
+    """``median (low to high)``, with ~ before it where the runs did not count."""
+    return f"{'~' if spread.noisy else ''}{number(spread.median)} ({number(spread.low)} to {number(spread.high)})"
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands separated."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return str(value)
+    if abs(value) >= 100:
+        digits = len(str(int(abs(value))))
+        return f"{round(value, 3 - digits):,.0f}"
+    return f"{value:.3g}"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    model = platform.machine()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cores": os.cpu_count(),
+        "cpu": model,
+        "memory_gib": round(memory, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,26 @@
+"""The other environments that arms run in, and why one may be missing."""
+
+from __future__ import annotations
+
+import subprocess
+
+from benchmarks.harness.arms import ROOT
+
+SYLLABUS_PYTHON = ROOT / ".venv-syllabus" / "bin" / "python"
+RAY_PYTHON = ROOT / ".venv-ray" / "bin" / "python"
+LOOPBACK_ONLY = (str(ROOT / ".ci" / "with-loopback-only"),)
+"""Runs a command in a network namespace in which there is only loopback."""
+
+
+def why_no_syllabus() -> str:
+    """Why Syllabus cannot be run here; empty where it can."""
+    return "" if SYLLABUS_PYTHON.exists() else "there is no .venv-syllabus: make .venv-syllabus/ready"
+
+
+def why_no_ray() -> str:
+    """Why Ray cannot be run here; empty where it can."""
+    if not RAY_PYTHON.exists():
+        return "there is no .venv-ray: make .venv-ray/ready"
+    if subprocess.run([*LOOPBACK_ONLY, "true"], check=False, capture_output=True).returncode != 0:
+        return "no network namespace can be made here, and Ray must not listen outside of one"
+    return ""
