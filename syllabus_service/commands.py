@@ -23,6 +23,13 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_SEQUENCE = (1 << 63) - 1
 
+RECORD_VERSION = 1
+"""Version of the journal records that are written; those of earlier versions are read, those of later ones refused."""
+
+
+class RecordVersionError(ValueError):
+    """A journal record is of a later version than this program knows."""
+
 
 @dataclass(frozen=True)
 class Reported:
@@ -146,11 +153,15 @@ class Command:
 
     @classmethod
     def from_record(cls, data: bytes, task_space: TaskSpace) -> Command:
-        """Read a journal record. Raises ValueError where it is none."""
+        """Read a journal record. Raises ValueError where it is none, RecordVersionError for a later version's."""
         try:
             record = journal_pb2.Command.FromString(data)
         except DecodeError as error:
             raise ValueError(f"not a journal record: {error}") from error
+        if record.format_version > RECORD_VERSION:
+            raise RecordVersionError(
+                f"is of format version {record.format_version}, and this program knows up to {RECORD_VERSION}"
+            )
         body: Body
         match record.WhichOneof("body"):
             case "metrics_batch":

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esyllabus_service/journal.proto\x12\x13syllabus.journal.v1\"\xfb\x01\n\x07\x43ommand\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x03 \x01(\x04\x12\x17\n\rmetrics_batch\x18\x04 \x01(\x0cH\x00\x12\x17\n\rcustom_update\x18\x05 \x01(\x0cH\x00\x12>\n\x0f\x65xpire_sessions\x18\x06 \x01(\x0b\x32#.syllabus.journal.v1.ExpireSessionsH\x00\x12\x1c\n\x12restore_checkpoint\x18\x07 \x01(\x0cH\x00\x12\x13\n\tadd_agent\x18\x08 \x01(\x0cH\x00\x42\x06\n\x04\x62ody\"D\n\x0e\x45xpireSessions\x12\x13\n\x0bsession_ids\x18\x01 \x03(\t\x12\x1d\n\x15\x66orgotten_session_ids\x18\x02 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esyllabus_service/journal.proto\x12\x13syllabus.journal.v1\"\x93\x02\n\x07\x43ommand\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x03 \x01(\x04\x12\x17\n\rmetrics_batch\x18\x04 \x01(\x0cH\x00\x12\x17\n\rcustom_update\x18\x05 \x01(\x0cH\x00\x12>\n\x0f\x65xpire_sessions\x18\x06 \x01(\x0b\x32#.syllabus.journal.v1.ExpireSessionsH\x00\x12\x1c\n\x12restore_checkpoint\x18\x07 \x01(\x0cH\x00\x12\x13\n\tadd_agent\x18\x08 \x01(\x0cH\x00\x12\x16\n\x0e\x66ormat_version\x18\t \x01(\rB\x06\n\x04\x62ody\"D\n\x0e\x45xpireSessions\x12\x13\n\x0bsession_ids\x18\x01 \x03(\t\x12\x1d\n\x15\x66orgotten_session_ids\x18\x02 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'syllabus_service.journal_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMAND']._serialized_start=56
-  _globals['_COMMAND']._serialized_end=307
-  _globals['_EXPIRESESSIONS']._serialized_start=309
-  _globals['_EXPIRESESSIONS']._serialized_end=377
+  _globals['_COMMAND']._serialized_end=331
+  _globals['_EXPIRESESSIONS']._serialized_start=333
+  _globals['_EXPIRESESSIONS']._serialized_end=401
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("session_id", "sequence", "acknowledged_sequence", "metrics_batch", "custom_update", "expire_sessions", "restore_checkpoint", "add_agent")
+    __slots__ = ("session_id", "sequence", "acknowledged_sequence", "metrics_batch", "custom_update", "expire_sessions", "restore_checkpoint", "add_agent", "format_version")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class Command(_message.Message):
     EXPIRE_SESSIONS_FIELD_NUMBER: _ClassVar[int]
     RESTORE_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     ADD_AGENT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     sequence: int
     acknowledged_sequence: int
@@ -24,7 +25,8 @@ class Command(_message.Message):
     expire_sessions: ExpireSessions
     restore_checkpoint: bytes
     add_agent: bytes
-    def __init__(self, session_id: _Optional[str] = ..., sequence: _Optional[int] = ..., acknowledged_sequence: _Optional[int] = ..., metrics_batch: _Optional[bytes] = ..., custom_update: _Optional[bytes] = ..., expire_sessions: _Optional[_Union[ExpireSessions, _Mapping]] = ..., restore_checkpoint: _Optional[bytes] = ..., add_agent: _Optional[bytes] = ...) -> None: ...
+    format_version: int
+    def __init__(self, session_id: _Optional[str] = ..., sequence: _Optional[int] = ..., acknowledged_sequence: _Optional[int] = ..., metrics_batch: _Optional[bytes] = ..., custom_update: _Optional[bytes] = ..., expire_sessions: _Optional[_Union[ExpireSessions, _Mapping]] = ..., restore_checkpoint: _Optional[bytes] = ..., add_agent: _Optional[bytes] = ..., format_version: _Optional[int] = ...) -> None: ...
 
 class ExpireSessions(_message.Message):
     __slots__ = ("session_ids", "forgotten_session_ids")

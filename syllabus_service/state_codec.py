@@ -20,6 +20,10 @@ class CorruptStateError(ValueError):
     """These bytes are no state, or are damaged, or are of a version that cannot be read."""
 
 
+class StateVersionError(CorruptStateError):
+    """These bytes are of a later version than this program knows."""
+
+
 def encode_state(value: Any) -> bytes:
     """Encode None, bool, int, float, str, bytes, list, tuple, dict and numpy arrays of numbers. O(size).
 
@@ -32,14 +36,19 @@ def encode_state(value: Any) -> bytes:
 
 
 def decode_state(data: bytes) -> Any:
-    """The inverse of ``encode_state``; the arrays are writable copies. Raises CorruptStateError."""
+    """The inverse of ``encode_state``; the arrays are writable copies.
+
+    Raises CorruptStateError, StateVersionError.
+    """
     if len(data) < _PREFIX.size:
         raise CorruptStateError(f"expected at least {_PREFIX.size} bytes, got {len(data)}")
     magic, version, checksum, header_length = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
         raise CorruptStateError("expected bytes that a curriculum service has saved")
-    if version != _VERSION:
-        raise CorruptStateError(f"expected format version {_VERSION}, got {version}")
+    if version > _VERSION:
+        raise StateVersionError(f"is of format version {version}, and this program knows up to {_VERSION}")
+    if version < 1:
+        raise CorruptStateError(f"expected a format version of at least 1, got {version}")
     body = memoryview(data)[_PREFIX.size :]
     if zlib.crc32(body) != checksum:
         raise CorruptStateError("the checksum does not match: the bytes are damaged or cut short")
