@@ -20,7 +20,7 @@ from syllabus_client.wrappers._vector_tasks import vector_tasks
 
 
 class VectorSyncWrapper(
-    gym.vector.VectorWrapper[ObsType, ActType, ObsType, ActType, ArrayType],
+    gym.vector.VectorWrapper,  # without parameters, as it is not generic in the gymnasium 1.2 that RLlib requires
     gym.utils.RecordConstructorArgs,
     Generic[ObsType, ActType, ArrayType],
 ):
