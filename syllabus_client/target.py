@@ -46,7 +46,7 @@ class Target:
         """Arguments win over SYLLABUS_TARGET, SYLLABUS_CURRICULUM and SYLLABUS_TOKEN, which are read now.
 
         SYLLABUS_TLS_CA, a file of certificates (or ``system``), switches TLS on; SYLLABUS_TLS_CERT and SYLLABUS_TLS_KEY
-        are the client's own certificate and key. The files are read whenever a channel is made.
+        are the client's own certificate and key. The files are read whenever a channel is made. A Unix socket has no TLS.
 
         Raises ValueError, naming what is missing or not an address.
         """
@@ -76,6 +76,8 @@ class Target:
             raise ValueError("SYLLABUS_TLS_CERT, SYLLABUS_TLS_KEY: expected both or neither")
         if tls_cert is not None and tls_ca is None:
             raise ValueError("SYLLABUS_TLS_CERT: expected SYLLABUS_TLS_CA with it, which switches TLS on")
+        if address.startswith("unix"):  # a socket of this machine has no TLS, whatever other services have
+            tls_ca = tls_cert = tls_key = None
         return cls(
             address,
             "",

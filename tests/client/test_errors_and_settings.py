@@ -73,5 +73,12 @@ def test_arguments_win_over_the_environment() -> None:
     assert (found.address, found.curriculum, found.token, found.tls_ca) == ("a:1", "x", "secret", None)
     assert "secret" not in repr(found)
     assert found.metadata == (("authorization", "Bearer secret"),)
-    given = Target.resolve("unix:/b", curriculum="y", token="other", environ=env | {"SYLLABUS_TLS_CA": "system"})
-    assert (given.address, given.curriculum, given.token, given.tls_ca) == ("unix:/b", "y", "other", "")
+    given = Target.resolve("b:1", curriculum="y", token="other", environ=env | {"SYLLABUS_TLS_CA": "system"})
+    assert (given.address, given.curriculum, given.token, given.tls_ca) == ("b:1", "y", "other", "")
+
+
+def test_the_environment_s_tls_is_not_for_a_unix_socket_such_as_an_embedded_service_s() -> None:
+    tls = {"SYLLABUS_TLS_CA": "ca.pem", "SYLLABUS_TLS_CERT": "cert.pem", "SYLLABUS_TLS_KEY": "key.pem"}
+    found = Target.resolve("unix:/run/s", curriculum="x", environ=tls)
+    assert (found.tls_ca, found.tls_cert, found.tls_key) == (None, None, None)
+    assert Target.resolve("a:1", curriculum="x", environ=tls).tls_ca == "ca.pem"
