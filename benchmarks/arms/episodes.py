@@ -88,6 +88,7 @@ def figures(results: Sequence[Played], window: Window) -> Run:
     episodes = sum(result.episodes for result in results)
     waits = np.concatenate([result.waits for result in results])
     noise = window.noise
+    each = [result.episodes for result in results]
     return Run(
         {
             "episodes_per_s": episodes / noise.seconds,
@@ -96,7 +97,7 @@ def figures(results: Sequence[Played], window: Window) -> Run:
             "wait_p99_us": float(np.percentile(waits, 99)) * 1e6,
             "wait_max_us": float(waits.max()) * 1e6,
             "cpu_us_per_episode": noise.cpu_seconds / episodes * 1e6,
-            "fewest_over_most_episodes": min(r.episodes for r in results) / max(1, max(r.episodes for r in results)),
+            "fewest_over_most_episodes": min(each) / max(1, *each),
         },
         noise,
     )

@@ -49,10 +49,8 @@ class Comparison:
         values = [run.values[value] for run in self.used(arm)]
         return Spread(statistics.median(values), min(values), max(values), self.is_noisy(arm))
 
-    def ratio(self, value: str, arm: str, baseline: str) -> Spread | None:
-        """Of the medians; range: over the rounds, each arm's run by its neighbour's. None where an arm is missing."""
-        if arm not in self.runs or baseline not in self.runs:
-            return None
+    def ratio(self, value: str, arm: str, baseline: str) -> Spread:
+        """Of the medians; range: over the rounds, each arm's run by its neighbour's."""
         medians = self.spread(arm, value), self.spread(baseline, value)
         used = {name: {id(run) for run in self.used(name)} for name in (arm, baseline)}
         pairs = [

@@ -79,14 +79,14 @@ def comparison_table(
         ratio_of: the figure of that column.
     """
     header = ["", *columns.values()]
-    if baseline and ratio_of:
+    has_ratio = baseline in comparison.runs and ratio_of is not None
+    if has_ratio:
         header.append(f"{columns[ratio_of]}, / {baseline}")
     rows = []
     for arm in comparison.runs:
         row = [arm, *(spread_text(comparison.spread(arm, name)) for name in columns)]
-        if baseline and ratio_of:
-            ratio = comparison.ratio(ratio_of, arm, baseline)
-            row.append("" if ratio is None or arm == baseline else spread_text(ratio))
+        if has_ratio:
+            row.append("" if arm == baseline else spread_text(comparison.ratio(ratio_of, arm, baseline)))
         rows.append(row)
     notes = [f"{name}: not run: {why}" for name, why in comparison.skipped.items()]
     tries = {arm: len(runs) for arm, runs in comparison.runs.items()}

@@ -1,0 +1,34 @@
+"""The arm `this service` of streams: a service on a directory of this disk, every answer after its fsync."""
+
+from __future__ import annotations
+
+from benchmarks.arms.streams import run_load
+from benchmarks.harness import Run, arm_main
+from benchmarks.harness.load import LoadSettings
+from benchmarks.harness.service import CURRICULUM, ServiceProcess, scratch
+
+
+def run(
+    sessions: int,
+    rows: int,
+    in_flight: int,
+    seconds: float,
+    tasks: int = 1_000,
+    pause: float = 0.0,
+    processes: int = 1,
+    algorithm: str = "domain_randomization",
+) -> Run:
+    """Load a service; every episode that was sent must have been counted."""
+    with scratch() as directory, ServiceProcess(directory) as service, service.client() as client:
+        service.create(tasks, algorithm)
+
+        def check(sent: int) -> None:
+            if (counted := client.summary().num_episodes) != sent:
+                raise RuntimeError(f"{sent} episodes were sent, and {counted} counted")
+
+        settings = LoadSettings(service.target, CURRICULUM, sessions, rows, in_flight, pause, processes)
+        return run_load(settings, service.pid, seconds, check)
+
+
+if __name__ == "__main__":
+    arm_main(run)

@@ -1,0 +1,112 @@
+"""A service of its own for a benchmark: `syllabus-service serve` on a Unix socket, on a directory of this disk."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from benchmarks.harness.arms import ROOT
+from syllabus_client import CurriculumClient, DiscreteTaskSpace
+
+CURRICULUM = "benchmark"
+_COMMAND = [sys.executable, "-c", "from syllabus_service.cli import main; main(prog_name='syllabus-service')"]
+_START_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory on the disk of this checkout, which is gone after the block. (/tmp may be memory.)"""
+    parent = ROOT / "build" / "benchmarks"
+    parent.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(dir=parent))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+class ServiceProcess:
+    """A service, through however many processes; ends with the block: ``with ServiceProcess(...) as service``.
+
+    Args:
+        data_dir: where it keeps its curricula; None: nowhere.
+    """
+
+    def __init__(self, data_dir: Path | None) -> None:
+        # Not in the data directory: paths of Unix sockets are bounded.
+        self._directory = Path(tempfile.mkdtemp(prefix="bench-"))
+        self.target = f"unix:{self._directory / 'socket'}"
+        self._arguments = ["serve", "--listen", self.target, "--log-level", "warning"]
+        if data_dir is not None:
+            self._arguments += ["--data-dir", str(data_dir)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ServiceProcess:
+        self.start()
+        self.wait_until_serving()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the process, and return at once."""
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen([*_COMMAND, *self._arguments], stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """End the process as ``kill -9`` does."""
+        process = self._running()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        self._process = None
+
+    def wait_until_serving(self) -> None:
+        """Wait until it says that it serves. Raises RuntimeError, with its log, where it doesn't."""
+        deadline = time.monotonic() + _START_SECONDS
+        while self.health() != "SERVING":
+            if self._running().poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the service did not start: {(self._directory / 'log').read_text()}")
+            time.sleep(0.02)
+
+    def health(self, timeout: float = 1.0) -> str:
+        """What it says of the curriculum service, or the status that came instead."""
+        with grpc.insecure_channel(self.target) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service="syllabus.v1.CurriculumService")
+            try:
+                status = stub.Check(request, timeout=timeout).status
+            except grpc.RpcError as error:
+                return error.code().name
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+    def create(self, num_tasks: int, algorithm: str = "domain_randomization") -> None:
+        """Create the curriculum that benchmarks use, named CURRICULUM."""
+        with self.client() as client:
+            client.create(algorithm, DiscreteTaskSpace(num_tasks), seed=0)
+
+    def client(self) -> CurriculumClient:
+        """The learner's handle."""
+        return CurriculumClient(self.target, curriculum=CURRICULUM)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the service does not run")
+        return self._process
