@@ -1,8 +1,7 @@
-"""Server: an engine on the network; health, reflection, limits, drain."""
+"""Server: an engine on the network; starting, limits, drain."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +10,20 @@ from typing import Self
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from syllabus_service.addresses import Address, AddressError, clear_socket_path
 from syllabus_service.authorization import Authorizer
-from syllabus_service.engine import LocalEngine
+from syllabus_service.engine_interface import Engine
 from syllabus_service.errors import Unavailable
+from syllabus_service.health import NOT_SERVING, SERVING, Health
+from syllabus_service.limits import Limits
 from syllabus_service.rpc import SERVICE, service_handler
 from syllabus_service.servicer import CurriculumServicer
 from syllabus_service.tls import TlsFiles, server_credentials
 
 _log = structlog.get_logger(__name__)
-
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class ServerSettings:
 class Server:
     """Serves an engine with gRPC: ``async with Server(engine, listen=["127.0.0.1:0"]) as server``.
 
-    It installs no signal handlers and starts no process; it runs in the event loop that enters it. Leaving it drains:
+    It installs no signal handlers and starts no process; it runs in the event loop that enters it. Without an engine it
+    only listens: it answers health checks, and every other RPC with UNAVAILABLE, until ``serve``. Leaving it drains:
     health becomes NOT_SERVING, new RPCs are refused, streams end with UNAVAILABLE once what they had queued is
     answered, and after ``grace_seconds`` whatever is left is cut. The engine stays: stop it afterwards.
 
@@ -55,13 +54,15 @@ class Server:
     is readiness. The empty name, liveness, stays SERVING until the drain, for a restart would not help.
 
     Args:
-        engine: the curricula, started.
+        engine: the curricula, started; None: see ``serve``.
         listen: addresses: ``HOST:PORT`` (port 0 takes a free one), ``[IPV6]:PORT`` or ``unix:PATH``. A Unix socket is
             for its owner only (0600); the file of a server that died is replaced.
         tls: certificate and key for the TCP addresses, and whose clients are let in.
         authorizer: who may call what. None: everybody may call everything.
         insecure: whether to listen beyond loopback without TLS.
         settings: how connections are held.
+        limits: bounds for clients; None: those of the engine.
+        interceptors: gRPC's, around every RPC; see ``tracing``.
 
     Attributes:
         addresses: where it listens, with the ports that were taken.
@@ -72,26 +73,31 @@ class Server:
 
     def __init__(
         self,
-        engine: LocalEngine,
+        engine: Engine | None,
         *,
         listen: Sequence[str] = ("127.0.0.1:0",),
         tls: TlsFiles | None = None,
         authorizer: Authorizer | None = None,
         insecure: bool = False,
         settings: ServerSettings | None = None,
+        limits: Limits | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         self.addresses: list[str] = []
-        self._engine = engine
+        self._first_engine = engine
+        self._limits = limits or (Limits() if engine is None else engine.limits)
         self._listen = tuple(listen)
         self._tls = tls
-        self._authorizer = authorizer or Authorizer(limits=engine.limits)
+        self._authorizer = authorizer or Authorizer(limits=self._limits)
         self._insecure = insecure
         self._settings = settings or ServerSettings()
-        self._servicer = CurriculumServicer(engine)
-        self._health = health.aio.HealthServicer()
+        self._interceptors = list(interceptors)
+        self._door = _Door()
+        self._engine: Engine | None = None
+        self._servicer: CurriculumServicer | None = None
+        self._health = Health()
         self._sockets: list[tuple[Path, int]] = []
         self._server: grpc.aio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -101,7 +107,7 @@ class Server:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen and serve."""
+        """Listen, and serve the engine if there is one."""
         addresses = [Address.parse(text) for text in self._listen]
         for address in addresses:
             if not (address.is_private or self._tls or self._insecure):
@@ -109,8 +115,14 @@ class Server:
                     f"{address}: will not listen beyond this machine without TLS; give a certificate, or say insecure"
                 )
         credentials = None if self._tls is None else server_credentials(self._tls)
-        server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs)
-        server.add_generic_rpc_handlers([service_handler(self._servicer, self._authorizer)])
+        server = grpc.aio.server(
+            options=self._options(),
+            maximum_concurrent_rpcs=self._settings.max_concurrent_rpcs,
+            interceptors=self._interceptors,
+        )
+        server.add_generic_rpc_handlers([self._door])
+        self._health.set("", SERVING)
+        self._health.set(SERVICE.full_name, NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:
@@ -123,11 +135,18 @@ class Server:
             raise
         self._server = server
         self._authorizer.start()
-        await self._health.set("", _SERVING)
-        await self._set_health()
-        self._engine.on_available_change(self._availability_changed)
+        if self._first_engine is not None:
+            self.serve(self._first_engine)
         self._warn_if_open(addresses)
         _log.info("listening", addresses=self.addresses, tls=self._tls is not None)
+
+    def serve(self, engine: Engine) -> None:
+        """Serve this engine, started, from now on. Once."""
+        self._engine = engine
+        self._servicer = CurriculumServicer(engine)
+        engine.on_available_change(self._set_health)
+        self._set_health()
+        self._door.open(service_handler(self._servicer, self._authorizer))
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Drain and stop listening; see the class. Calling it again does nothing."""
@@ -136,13 +155,12 @@ class Server:
             return
         grace = self._settings.grace_seconds if grace_seconds is None else grace_seconds
         _log.info("draining", grace_seconds=grace)
-        await self._health.enter_graceful_shutdown()
-        self._servicer.drain(Unavailable("the service is stopping"))
+        self._health.drain()
+        if self._servicer is not None:
+            self._servicer.drain(Unavailable("the service is stopping"))
         await server.stop(grace)
         await self._authorizer.stop()
         self._remove_sockets()
-        for task in self._tasks:
-            task.cancel()
         _log.info("stopped")
 
     def _warn_if_open(self, addresses: Sequence[Address]) -> None:
@@ -186,7 +204,7 @@ class Server:
         self._sockets.clear()
 
     def _options(self) -> list[tuple[str, int]]:
-        settings, bound = self._settings, self._engine.limits.max_message_bytes
+        settings, bound = self._settings, self._limits.max_message_bytes
         return [
             ("grpc.max_receive_message_length", bound),
             ("grpc.max_send_message_length", bound),
@@ -197,10 +215,28 @@ class Server:
             ("grpc.http2.min_ping_interval_without_data_ms", round(settings.min_client_ping_seconds * 1000)),
         ]
 
-    def _availability_changed(self) -> None:
-        task = asyncio.ensure_future(self._set_health())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _set_health(self) -> None:
+        is_ready = self._engine is not None and self._engine.available
+        self._health.set(SERVICE.full_name, SERVING if is_ready else NOT_SERVING)
 
-    async def _set_health(self) -> None:
-        await self._health.set(SERVICE.full_name, _SERVING if self._engine.available else _NOT_SERVING)
+
+class _Door(grpc.GenericRpcHandler):
+    """The service's RPCs: refused as UNAVAILABLE, which clients try again, until there is something behind it."""
+
+    def __init__(self) -> None:
+        self._handler: grpc.GenericRpcHandler | None = None
+
+    def open(self, handler: grpc.GenericRpcHandler) -> None:
+        """Let RPCs through to a handler."""
+        self._handler = handler
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if self._handler is not None:
+            return self._handler.service(handler_call_details)
+        if handler_call_details.method.startswith(f"/{SERVICE.full_name}/"):
+            return grpc.stream_stream_rpc_method_handler(_refuse_as_starting)
+        return None
+
+
+async def _refuse_as_starting(requests: object, context: grpc.aio.ServicerContext) -> None:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is starting")

@@ -173,6 +173,51 @@ def test_readiness_follows_the_store_and_liveness_does_not() -> None:
             watch.cancel()
 
 
+def test_a_watch_of_health_tells_the_drain_and_then_ends_so_that_the_drain_does() -> None:
+    with serving() as server, grpc.insecure_channel(server.address) as channel:
+        watches = [
+            health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT)
+            for name in (SERVICE, "", "nobody")
+        ]
+        first = [next(watch).status for watch in watches]
+        assert first == [
+            health_pb2.HealthCheckResponse.SERVING,
+            health_pb2.HealthCheckResponse.SERVING,
+            health_pb2.HealthCheckResponse.SERVICE_UNKNOWN,
+        ]
+        # Its grace is longer than the test may take: it ends because nothing is left to wait for.
+        asyncio.run_coroutine_threadsafe(server.server.stop(1000.0), server._loop).result(TIMEOUT)
+        for watch, told in zip(watches, (1, 1, 0), strict=True):
+            last = []
+            with pytest.raises(grpc.RpcError) as ended:
+                last += watch
+            assert status(ended.value) == "UNAVAILABLE"
+            assert len(last) == told
+
+
+def test_a_server_without_an_engine_is_alive_not_ready_and_asks_to_be_tried_again() -> None:
+    async def run() -> None:
+        async with Server(None, listen=["127.0.0.1:0"]) as server:
+            address = server.addresses[0]
+            assert await asyncio.to_thread(_health, address, "") == "SERVING"
+            assert await asyncio.to_thread(_health, address, SERVICE) == "NOT_SERVING"
+            async with grpc.aio.insecure_channel(address) as channel:
+                stub = pb_grpc.CurriculumServiceStub(channel)
+                with pytest.raises(grpc.RpcError) as refused:
+                    await stub.ListCurricula(pb.ListCurriculaRequest(), timeout=TIMEOUT)
+                assert status(refused.value) == "UNAVAILABLE"
+                with pytest.raises(grpc.RpcError) as refused:
+                    await stub.StreamMetrics(iter([]), timeout=TIMEOUT).read()
+                assert status(refused.value) == "UNAVAILABLE"
+                async with LocalEngine() as engine:
+                    server.serve(engine)
+                    assert await asyncio.to_thread(_health, address, SERVICE) == "SERVING"
+                    await stub.ListCurricula(pb.ListCurriculaRequest(), timeout=TIMEOUT)
+                    await server.stop()
+
+    asyncio.run(run())
+
+
 def test_reflection_names_the_service() -> None:
     with serving() as server, grpc.insecure_channel(server.address) as channel:
         requests = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
@@ -186,11 +231,12 @@ def test_a_drain_answers_what_was_sent_ends_streams_as_unavailable_and_takes_not
         server.create()
         stream = Stream(server.stub)
         stream.open()
+        watch = server.stub.WatchCurriculum(pb.WatchCurriculumRequest(curriculum="maze"), timeout=TIMEOUT)
+        next(watch)
         store.trouble.gate.clear()
         store.trouble.tried.clear()
         stream.send_batch(1, pb.MetricsBatch(num_tasks=1))
         assert store.trouble.tried.wait(TIMEOUT)
-        watch = server.stub.WatchCurriculum(pb.WatchCurriculumRequest(curriculum="maze"), timeout=TIMEOUT)
         stopping = asyncio.run_coroutine_threadsafe(server.server.stop(10.0), server._loop)
         store.trouble.gate.set()
         assert stream.receive().reply.sequence == 1
