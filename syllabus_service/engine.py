@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Self, TypeVar
@@ -54,6 +54,8 @@ class LocalEngine:
         settings: bounds and times of each curriculum's thread.
         clock: seconds, monotonic; only leases and the times between snapshots follow it.
         allowed_curricula: algorithms of the form ``module:Class`` that a spec from the network may name.
+        only: serve none of the stored curricula but the one of this name; None: all.
+        can_hear: whether sessions could reach the engine lately; while they cannot, no lease runs.
     """
 
     def __init__(
@@ -64,12 +66,16 @@ class LocalEngine:
         settings: RunnerSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         allowed_curricula: Collection[str] = (),
+        only: str | None = None,
+        can_hear: Callable[[], bool] = lambda: True,
     ) -> None:
         self.limits = limits or Limits()
         self._store = store
         self._settings = settings or RunnerSettings()
         self._clock = clock
         self._allowed = frozenset(allowed_curricula)
+        self._only = only
+        self._can_hear = can_hear
         self._runners: dict[str, CurriculumRunner] = {}
         self._broken: dict[str, FailedPrecondition] = {}
         self._uncertain: dict[str, int] = {}  # incarnations by name, of creations whose answer was lost
@@ -94,6 +100,8 @@ class LocalEngine:
         if self._store is None:
             return
         for stored in await self._in_thread(self._store.list_curricula):
+            if self._only not in (None, stored.name):
+                continue
             try:
                 spec = pb.CurriculumSpec.FromString(stored.spec)
                 runner_parts = await self._in_thread(self._recover_stored, self._store, stored, spec)
@@ -122,8 +130,11 @@ class LocalEngine:
 
     # Curricula
 
-    def get(self, name: str) -> CurriculumRunner:
+    async def get(self, name: str) -> CurriculumRunner:
         """The curriculum of this name. Raises NotFound, or FailedPrecondition for one that could not be recovered."""
+        return self._get(name)
+
+    def _get(self, name: str) -> CurriculumRunner:
         runner = self._runners.get(name)
         if runner is not None:
             return runner
@@ -132,7 +143,7 @@ class LocalEngine:
         check_name(name, "curriculum")
         raise NotFound(f"curriculum: there is none named {name!r}", field="curriculum")
 
-    def list(self) -> list[CurriculumRunner]:
+    async def list(self) -> Sequence[CurriculumRunner]:
         """All curricula that are served, ordered by name."""
         return [self._runners[name] for name in sorted(self._runners)]
 
@@ -195,7 +206,7 @@ class LocalEngine:
         """Delete a curriculum and all that is stored of it. Raises NotFound, Unavailable."""
         async with self._changing:
             if name not in self._broken:
-                runner = self.get(name)
+                runner = self._get(name)
                 runner.refuse(NotFound(f"curriculum: {name!r} was deleted", field="curriculum"))
                 await self._in_thread(lambda: runner.stop(keep=False))
                 del self._runners[name]
@@ -214,11 +225,11 @@ class LocalEngine:
 
     async def submit(self, name: str, command: Command) -> Reply:
         """See ``CurriculumRunner.submit``."""
-        return await self.get(name).submit(command)
+        return await self._get(name).submit(command)
 
     async def read(self, name: str, read: Callable[[CurriculumHost], T]) -> T:
         """See ``CurriculumRunner.read``."""
-        return await self.get(name).read(read)
+        return await self._get(name).read(read)
 
     # Availability
 
@@ -280,6 +291,7 @@ class LocalEngine:
             durable=durable,
             settings=self._settings,
             clock=self._clock,
+            can_hear=self._can_hear,
             on_available_change=self._available_changed,
         )
 

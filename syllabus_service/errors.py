@@ -66,6 +66,12 @@ class PermissionDenied(RequestError):
     code = "PERMISSION_DENIED"
 
 
+class Aborted(RequestError):
+    """The request was overtaken: the session speaks to the service by a newer stream."""
+
+    code = "ABORTED"
+
+
 class Unavailable(RequestError):
     """The service cannot make anything durable now; the same request may be sent again."""
 
@@ -82,6 +88,7 @@ BY_CODE: dict[str, type[RequestError]] = {
         ResourceExhausted,
         Unauthenticated,
         PermissionDenied,
+        Aborted,
         Unavailable,
     )
 }

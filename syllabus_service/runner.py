@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
+from google.protobuf.message import Message
 
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_client.wire import curriculum_pb2 as pb
@@ -20,6 +21,7 @@ from syllabus_service.commands import Command
 from syllabus_service.errors import FailedPrecondition, RequestError, Unavailable
 from syllabus_service.host import CurriculumHost
 from syllabus_service.lease_clock import LeaseClock
+from syllabus_service.questions import answer
 from syllabus_service.room import Room
 from syllabus_service.sessions import Answer, Reply
 from syllabus_service.store import (
@@ -117,6 +119,7 @@ class CurriculumRunner:
         durable: where it is kept; None: nowhere.
         settings: bounds and times.
         clock: seconds, monotonic.
+        can_hear: whether sessions could reach the service lately; while they cannot, no lease runs.
         on_available_change: called in the loop when the store went away or came back.
     """
 
@@ -130,6 +133,7 @@ class CurriculumRunner:
         durable: Durable | None,
         settings: RunnerSettings,
         clock: Callable[[], float],
+        can_hear: Callable[[], bool],
         on_available_change: Callable[[], None],
     ) -> None:
         self.name = name
@@ -152,6 +156,7 @@ class CurriculumRunner:
         self._finished = False
         self._settings = settings
         self._clock = clock
+        self._can_hear = can_hear
         self._on_available_change = on_available_change
         self._loop = asyncio.get_running_loop()
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
@@ -176,6 +181,11 @@ class CurriculumRunner:
     def refusal(self) -> RequestError | None:
         """Why every request is refused now, or None."""
         return self._ended or self._away
+
+    @property
+    def ended(self) -> RequestError | None:
+        """Why every request is refused from now on, for good, or None. Unavailable: another process has taken over."""
+        return self._ended
 
     async def enqueue(self, command: Command) -> asyncio.Future[Reply]:
         """Queue a command; waits while there is no room. The future answers when the command is durable.
@@ -207,7 +217,22 @@ class CurriculumRunner:
         """Note that a session was heard: its lease starts anew at the next look at the leases."""
         self._heard[session_id] = None
 
-    def describe(self, *, with_task_space: bool = True) -> pb.Curriculum:
+    async def ask(self, question: Message) -> Message:
+        """The answer to a question about the state; see ``questions``."""
+        return await self.read(lambda host: answer(host, question))
+
+    async def attach(self, session_id: str) -> int:
+        """Begin a stream of a session: the last sequence of it that was applied.
+
+        It is told behind whatever an older stream of the session has queued, so that it does not change any more.
+        """
+        self.touch(session_id)
+        return await self.read(lambda host: host.applied_sequence(session_id))
+
+    def detach(self, session_id: str) -> None:
+        """A stream of a session has ended. Nothing follows from it here: there is no other door to come by."""
+
+    async def describe(self, *, with_task_space: bool = True) -> pb.Curriculum:
         """The curriculum as a message."""
         message = pb.Curriculum(
             name=self.name,
@@ -307,6 +332,9 @@ class CurriculumRunner:
     def _end_leases(self, now: float) -> None:
         while self._heard:
             self._host.touch(self._heard.popitem()[0], now)
+        if not self._can_hear():
+            self._host.renew_leases(now)
+            return
         if (expired := self._host.expire(now)) is not None:
             _log.info("leases_ran_out", curriculum=self.name, sessions=expired.body.expired)  # type: ignore[union-attr]
             self._apply([expired], now)

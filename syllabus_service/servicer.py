@@ -21,10 +21,8 @@ from syllabus_service.commands import (
     metrics_command,
     restore_command,
 )
-from syllabus_service.engine import LocalEngine
-from syllabus_service.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError, ResourceExhausted
-from syllabus_service.host import CurriculumHost
-from syllabus_service.runner import CurriculumRunner
+from syllabus_service.engine_interface import Engine, ServedCurriculum
+from syllabus_service.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted
 from syllabus_service.streams import MetricsStream, StreamRegistry, check_incarnation, check_open
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +39,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         engine: the curricula.
     """
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._limits = engine.limits
         self._streams = StreamRegistry(engine.limits.max_sessions)
@@ -60,21 +58,24 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         self, request: pb.CreateCurriculumRequest, caller: Caller
     ) -> pb.CreateCurriculumResponse:
         runner = await self._engine.create(request.name, request.spec, allow_existing=request.allow_existing)
-        return pb.CreateCurriculumResponse(curriculum=runner.describe())
+        return pb.CreateCurriculumResponse(curriculum=await runner.describe())
 
     async def GetCurriculum(self, request: pb.GetCurriculumRequest, caller: Caller) -> pb.GetCurriculumResponse:
-        return pb.GetCurriculumResponse(curriculum=self._engine.get(request.curriculum).describe())
+        runner = await self._engine.get(request.curriculum)
+        return pb.GetCurriculumResponse(curriculum=await runner.describe())
 
     async def ListCurricula(self, request: pb.ListCurriculaRequest, caller: Caller) -> pb.ListCurriculaResponse:
         if request.page_token:
             check_name(request.page_token, "page_token")
         size = min(request.page_size or _MAX_PAGE, _MAX_PAGE)
         rest = [
-            runner for runner in self._engine.list() if runner.name > request.page_token and caller.covers(runner.name)
+            runner
+            for runner in await self._engine.list()
+            if runner.name > request.page_token and caller.covers(runner.name)
         ]
         page = rest[:size]
         return pb.ListCurriculaResponse(
-            curricula=[runner.describe(with_task_space=False) for runner in page],
+            curricula=await asyncio.gather(*(runner.describe(with_task_space=False) for runner in page)),
             next_page_token=page[-1].name if len(rest) > size else "",
         )
 
@@ -90,7 +91,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
     # Environments
 
     async def GetTask(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskResponse:
-        runner = self._engine.get(request.curriculum)
+        runner = await self._engine.get(request.curriculum)
         if request.num_tasks < 1:
             raise InvalidArgument("num_tasks: expected at least 1, got 0", field="num_tasks")
         message = pb.MetricsBatch(num_tasks=request.num_tasks)
@@ -98,7 +99,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         return pb.GetTaskResponse(reply=reply, incarnation=runner.incarnation)  # type: ignore[arg-type]
 
     async def ReportEpisode(self, request: pb.ReportEpisodeRequest, caller: Caller) -> pb.ReportEpisodeResponse:
-        runner = self._engine.get(request.curriculum)
+        runner = await self._engine.get(request.curriculum)
         message = pb.MetricsBatch(
             episodes=request.episodes if request.HasField("episodes") else None,
             released=request.released if request.HasField("released") else None,
@@ -110,16 +111,14 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         self, requests: AsyncIterator[pb.StreamMetricsRequest], caller: Caller
     ) -> AsyncIterator[pb.StreamMetricsResponse]:
         opening = check_open(await anext(requests, None))
-        runner = self._engine.get(opening.curriculum)
+        runner = await self._engine.get(opening.curriculum)
         check_incarnation(runner, opening.incarnation)
         session_id = opening.session_id
         stream = MetricsStream(runner, session_id, self._limits)
         with self._streams.registered(stream):
-            runner.touch(session_id)
-            # Behind whatever an older stream of this session has queued: what it says will not change any more.
-            applied = await runner.read(lambda host: host.applied_sequence(session_id))
+            applied = await runner.attach(session_id)
             opened = pb.SessionOpened(
-                curriculum=runner.describe(), applied_sequence=applied, limits=self._limits.to_proto()
+                curriculum=await runner.describe(), applied_sequence=applied, limits=self._limits.to_proto()
             )
             opened.lease.FromNanoseconds(round(runner.lease_seconds * 1e9))
             _log.info("session_opened", curriculum=runner.name, session_id=session_id, applied_sequence=applied)
@@ -132,26 +131,26 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
     # The learner
 
     async def CustomUpdate(self, request: pb.CustomUpdateRequest, caller: Caller) -> pb.CustomUpdateResponse:
-        runner = self._engine.get(request.curriculum)
+        runner = await self._engine.get(request.curriculum)
         return await runner.submit(custom_update_command(request, self._limits))  # type: ignore[return-value]
 
     async def GetDistribution(self, request: pb.GetDistributionRequest, caller: Caller) -> pb.GetDistributionResponse:
-        runner = self._engine.get(request.curriculum)
-        return await self._read(runner, lambda host: host.distribution(request.top_n))
+        runner = await self._engine.get(request.curriculum)
+        return await self._ask(runner, request)
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, caller: Caller) -> pb.GetStatisticsResponse:
-        runner = self._engine.get(request.curriculum)
-        return await self._read(runner, lambda host: host.statistics(request))
+        runner = await self._engine.get(request.curriculum)
+        return await self._ask(runner, request)
 
     async def WatchCurriculum(
         self, request: pb.WatchCurriculumRequest, caller: Caller
     ) -> AsyncIterator[pb.WatchCurriculumResponse]:
-        runner = self._engine.get(request.curriculum)
+        runner = await self._engine.get(request.curriculum)
         interval = _interval_seconds(request)
         if request.top_n > _MAX_WATCHED_TASKS:
             raise InvalidArgument(f"top_n: expected at most {_MAX_WATCHED_TASKS}, got {request.top_n}", field="top_n")
         while self._drain_error is None:
-            yield await runner.read(lambda host: host.summary(request.top_n))
+            yield await runner.ask(request)  # type: ignore[misc]
             try:
                 await asyncio.wait_for(self._drained.wait(), interval)
             except TimeoutError:
@@ -159,27 +158,27 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         raise self._drain_error
 
     async def SaveCheckpoint(self, request: pb.SaveCheckpointRequest, caller: Caller) -> pb.SaveCheckpointResponse:
-        runner = self._engine.get(request.curriculum)
-        return await self._read(runner, _checkpoint)
+        runner = await self._engine.get(request.curriculum)
+        return await self._ask(runner, request)
 
     async def RestoreCheckpoint(
         self, request: pb.RestoreCheckpointRequest, caller: Caller
     ) -> pb.RestoreCheckpointResponse:
-        runner = self._engine.get(request.curriculum)
+        runner = await self._engine.get(request.curriculum)
         return await runner.submit(restore_command(request))  # type: ignore[return-value]
 
     async def AddAgent(self, request: pb.AddAgentRequest, caller: Caller) -> pb.AddAgentResponse:
-        runner = self._engine.get(request.curriculum)
+        runner = await self._engine.get(request.curriculum)
         return await runner.submit(add_agent_command(request, self._limits))  # type: ignore[return-value]
 
     async def GetAgent(self, request: pb.GetAgentRequest, caller: Caller) -> pb.GetAgentResponse:
-        runner = self._engine.get(request.curriculum)
-        return await self._read(runner, lambda host: pb.GetAgentResponse(agent=host.get_agent(request.agent_id)))
+        runner = await self._engine.get(request.curriculum)
+        return await self._ask(runner, request)
 
     # What they share
 
     def _unary_metrics(
-        self, runner: CurriculumRunner, session_id: str, sequence: int, message: pb.MetricsBatch
+        self, runner: ServedCurriculum, session_id: str, sequence: int, message: pb.MetricsBatch
     ) -> Command:
         """A metrics batch of a unary request: its sender waits for each answer, so it has all before this one."""
         check_session_id(session_id)
@@ -191,19 +190,12 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
             path = (error.field or "").removeprefix("batch.")
             raise InvalidArgument(str(error).removeprefix("batch."), field=path or None) from error
 
-    async def _read(self, runner: CurriculumRunner, read: Any) -> Any:
-        response: Message = await runner.read(read)
+    async def _ask(self, runner: ServedCurriculum, question: Message) -> Any:
+        response = await runner.ask(question)
         bound = self._limits.max_message_bytes
         if (size := response.ByteSize()) > bound:
             raise ResourceExhausted(f"the answer has {size} bytes, and at most {bound} are sent: ask for less")
         return response
-
-
-def _checkpoint(host: CurriculumHost) -> pb.SaveCheckpointResponse:
-    try:
-        return pb.SaveCheckpointResponse(checkpoint=host.snapshot(), position=host.position)
-    except (NotImplementedError, TypeError) as error:
-        raise FailedPrecondition(f"curriculum: {error}", field="curriculum") from error
 
 
 def _interval_seconds(request: pb.WatchCurriculumRequest) -> float:

@@ -6,27 +6,20 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from typing import ClassVar
 
 import structlog
 
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service.commands import check_session_id, metrics_command
-from syllabus_service.errors import FailedPrecondition, InvalidArgument, RequestError, ResourceExhausted
+from syllabus_service.engine_interface import ServedCurriculum
+from syllabus_service.errors import Aborted, FailedPrecondition, InvalidArgument, RequestError, ResourceExhausted
 from syllabus_service.limits import Limits
 from syllabus_service.rpc import as_refusal
-from syllabus_service.runner import CurriculumRunner
 from syllabus_service.sessions import Reply
 
 _log = structlog.get_logger(__name__)
 
 _HEARTBEAT = pb.StreamMetricsResponse(heartbeat=pb.Heartbeat())
-
-
-class Aborted(RequestError):
-    """The stream was ended in favour of another one."""
-
-    code: ClassVar[str] = "ABORTED"
 
 
 class MetricsStream:
@@ -42,7 +35,7 @@ class MetricsStream:
         limits: bounds.
     """
 
-    def __init__(self, runner: CurriculumRunner, session_id: str, limits: Limits) -> None:
+    def __init__(self, runner: ServedCurriculum, session_id: str, limits: Limits) -> None:
         self.curriculum = runner.name
         self.session_id = session_id
         self._runner = runner
@@ -74,6 +67,10 @@ class MetricsStream:
             self._reading.cancel()
         self._finished, self._error = True, error
         self._changed.set()
+
+    def detach(self) -> None:
+        """No stream of the session is left."""
+        self._runner.detach(self.session_id)
 
     async def responses(self) -> AsyncIterator[pb.StreamMetricsResponse]:
         """The answers. Raises the RequestError that ends the stream."""
@@ -173,6 +170,7 @@ class StreamRegistry:
         finally:
             if self._streams.get(key) is stream:
                 del self._streams[key]
+                stream.detach()
 
     def cut_curriculum(self, curriculum: str, error: RequestError) -> None:
         """End all streams of a curriculum at once."""
@@ -194,7 +192,7 @@ def check_open(request: pb.StreamMetricsRequest | None) -> pb.OpenSession:
     return request.open
 
 
-def check_incarnation(runner: CurriculumRunner, incarnation: int) -> None:
+def check_incarnation(runner: ServedCurriculum, incarnation: int) -> None:
     """Raise FailedPrecondition unless the session belongs to this creation of the curriculum, or is new."""
     if incarnation not in (0, runner.incarnation):
         raise FailedPrecondition(
