@@ -1,0 +1,57 @@
+"""A thousand client processes' streams on one server: errors, starvation, memory.
+
+    python -m benchmarks.sessions [--quick] [--json FILE]
+
+1,000 sessions, each with a connection and a stream of its own, held by two load processes. In the first arm each says
+every second that 8 environments have ended an episode; in the second each says so again as soon as it is answered, so
+that all want more than there is, and what one gets shows whether it is fair. A session that gets nothing in the
+measured time is starved. The baseline is a bare grpc.aio server with as many streams of as many bytes.
+"""
+
+from __future__ import annotations
+
+from benchmarks.harness import compare, process_arm
+from benchmarks.harness.program import Options, run_program
+from benchmarks.harness.results import Result, Verdict, comparison_table, number
+
+PACED, FLAT_OUT, ECHO = "a batch a second each", "as fast as answered", "as fast as answered, byte echo"
+COLUMNS = {
+    "batches_per_s": "batches/s",
+    "latency_p50_ms": "answer p50, ms",
+    "latency_p99_ms": "answer p99, ms",
+    "latency_max_ms": "longest, ms",
+    "fewest_over_median_episodes": "least served / median",
+    "silent_sessions": "starved",
+    "peak_rss_mib": "server's RSS, MiB",
+}
+RSS_MIB = 1024.0
+
+
+def run(options: Options) -> Result:
+    """Run the three arms."""
+    count = options.count(1_000, 20)
+    work = {"sessions": count, "rows": 8, "in_flight": 1, "processes": 2, "seconds": options.seconds(6.0)}
+    arms = [
+        process_arm(PACED, "streams_service", {**work, "pause": options.seconds(1.0)}),
+        process_arm(FLAT_OUT, "streams_service", work),
+        process_arm(ECHO, "streams_echo", work),
+    ]
+    comparison = compare(arms, options.rule)
+    header, rows, notes = comparison_table(comparison, COLUMNS, ECHO, "batches_per_s")
+    notes.append("A run in which a stream breaks, or an episode is not counted, fails and has no figures.")
+    ours = [comparison.spread(arm, "peak_rss_mib") for arm in (PACED, FLAT_OUT)]
+    starved = [comparison.spread(arm, "silent_sessions") for arm in (PACED, FLAT_OUT)]
+    rss, most = max(each.high for each in ours), max(each.high for each in starved)
+    verdict = Verdict(
+        f"{count:,} client processes' streams on one server",
+        "no error, no starvation, under 1 GiB",
+        f"no error, {number(most)} starved, {number(rss)} MiB",
+        rss < RSS_MIB and most == 0,
+        any(each.noisy for each in ours),
+    )
+    question = f"{count:,} sessions, each with a stream and a connection of its own, 8 episodes a batch"
+    return Result("sessions", question, header, rows, [verdict], notes, comparison.to_json())
+
+
+if __name__ == "__main__":
+    run_program(__doc__, run, accepted=2, max_rounds=5)
