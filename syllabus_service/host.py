@@ -12,6 +12,7 @@ from syllabus_service import commands as c
 from syllabus_service.curricula import Curriculum
 from syllabus_service.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError, ResourceExhausted
 from syllabus_service.limits import Limits
+from syllabus_service.metrics.runner_tallies import StateCounts
 from syllabus_service.readings import fill_statistics, read_distribution, read_statistics
 from syllabus_service.sessions import Answer
 from syllabus_service.state import CurriculumState
@@ -183,6 +184,22 @@ class CurriculumHost:
     def statistics(self, request: pb.GetStatisticsRequest) -> pb.GetStatisticsResponse:
         """Statistics of chosen tasks, or of those that have an episode. Raises InvalidArgument. O(N)."""
         return read_statistics(self._state.statistics, self.task_space, self.position, request)
+
+    def counts(self) -> StateCounts:
+        """What the state counts. O(sessions)."""
+        counters, assignments = self._state.counters, self._state.assignments
+        return StateCounts(
+            num_sessions=self._state.sessions.num_live,
+            num_open_assignments=len(assignments),
+            num_assignments=assignments.num_opened,
+            num_abandoned=counters.num_abandoned,
+            num_episodes=int(self._state.statistics.total.num_episodes[0]),
+            num_steps=counters.num_steps,
+            num_rejected=counters.num_rejected,
+            num_curriculum_errors=counters.num_curriculum_errors,
+            task_age_sum=counters.task_age_sum,
+            task_age_count=counters.task_age_count,
+        )
 
     def summary(self, top_n: int = 0) -> pb.WatchCurriculumResponse:
         """How the curriculum stands. O(N)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -19,16 +20,19 @@ from grpc_status import rpc_status
 from syllabus_client.wire.metadata import APPLIED
 from syllabus_service.authorization import SERVICE, Authorizer, Caller, OpenStream
 from syllabus_service.errors import FailedPrecondition, InvalidArgument, RequestError
+from syllabus_service.metrics.door_tallies import DoorTallies
 
 _log = structlog.get_logger(__name__)
 
+_OK = "OK"
+_CANCELLED = "CANCELLED"  # the outcome of an RPC that ends neither with an answer nor with a refusal
 _MAX_DETAILS_CHARACTERS = 1000  # trailing metadata has room for some kilobytes
 
 Handler = Callable[[Any, Caller], Any]
 
 
-def service_handler(servicer: object, authorizer: Authorizer) -> grpc.GenericRpcHandler:
-    """The RPCs of CurriculumService, answered by the servicer's methods of the same names.
+def service_handler(servicer: object, authorizer: Authorizer, tallies: DoorTallies) -> grpc.GenericRpcHandler:
+    """The RPCs of CurriculumService, answered by the servicer's methods of the same names, and counted.
 
     A method takes a message (or an asynchronous iterator of messages) and its caller, and returns a message (or is an
     asynchronous generator). No method is reached but through the authorizer: it admits the caller before the body is
@@ -43,15 +47,18 @@ def service_handler(servicer: object, authorizer: Authorizer) -> grpc.GenericRpc
     connections, too: the same request would fail again, so a client must not send it again as it would after those.
     """
     handlers = {
-        method.name: _method_handler(method, getattr(servicer, method.name), authorizer) for method in SERVICE.methods
+        method.name: _method_handler(method, getattr(servicer, method.name), authorizer, tallies)
+        for method in SERVICE.methods
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 
 
-def _method_handler(method: MethodDescriptor, behaviour: Handler, authorizer: Authorizer) -> grpc.RpcMethodHandler:
-    parse = _parser(GetMessageClass(method.input_type))
-    serialize = GetMessageClass(method.output_type).SerializeToString
-    parts = (method.name, parse, behaviour, authorizer)
+def _method_handler(
+    method: MethodDescriptor, behaviour: Handler, authorizer: Authorizer, tallies: DoorTallies
+) -> grpc.RpcMethodHandler:
+    parse = _parser(GetMessageClass(method.input_type), tallies)
+    serialize = _serializer(tallies)
+    parts = (method.name, parse, behaviour, authorizer, tallies)
     if method.client_streaming and method.server_streaming:
         return grpc.stream_stream_rpc_method_handler(_stream_stream(*parts), None, serialize)
     if method.server_streaming:
@@ -62,23 +69,25 @@ def _method_handler(method: MethodDescriptor, behaviour: Handler, authorizer: Au
 
 
 def _unary_unary(
-    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer
+    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer, tallies: DoorTallies
 ) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Message]]:
     async def handle(request: bytes, context: grpc.aio.ServicerContext) -> Message:
+        started = time.perf_counter()
         caller: Caller | None = None
-        outcome, curriculum = "CANCELLED", ""
+        outcome, curriculum = _CANCELLED, ""
         try:
             admitted = authorizer.admit(name, context)
             message = parse(request)
             curriculum = authorizer.check_curriculum(name, admitted, message)
             caller = admitted
             response = await behaviour(message, caller)
-            outcome = "OK"
+            outcome = _OK
             return response
         except Exception as error:  # noqa: BLE001 - every error has a status
             refusal = as_refusal(error, name)
             outcome = refusal.code
         finally:
+            tallies.end(name, outcome, time.perf_counter() - started)
             if caller is not None:
                 authorizer.audit(name, caller, curriculum, outcome)
         return await _abort(context, refusal)
@@ -87,9 +96,10 @@ def _unary_unary(
 
 
 def _unary_stream(
-    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer
+    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer, tallies: DoorTallies
 ) -> Callable[[bytes, grpc.aio.ServicerContext], AsyncIterator[Message]]:
     async def handle(request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
+        outcome = _CANCELLED
         try:
             caller = authorizer.admit(name, context)
             message = parse(request)
@@ -99,16 +109,20 @@ def _unary_stream(
                 responses = behaviour(message, caller)
                 while (response := await stream.wait_for(anext(responses, None))) is not None:
                     yield response
+            outcome = _OK
             return
         except Exception as error:  # noqa: BLE001 - every error has a status
             refusal = as_refusal(error, name)
+            outcome = refusal.code
+        finally:
+            tallies.end(name, outcome)
         await _abort(context, refusal)
 
     return handle
 
 
 def _stream_stream(
-    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer
+    name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer, tallies: DoorTallies
 ) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext], AsyncIterator[Message]]:
     async def parsed(requests: AsyncIterator[bytes], stream: OpenStream) -> AsyncIterator[Message]:
         """The requests; where the caller loses the right to the stream, the refusal comes in their place."""
@@ -121,27 +135,45 @@ def _stream_stream(
             yield message
 
     async def handle(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
+        outcome = _CANCELLED
         try:
             stream = OpenStream(name, authorizer.admit(name, context))
             with authorizer.watched(stream):
                 async for response in behaviour(parsed(requests, stream), stream.caller):
                     yield response
+            outcome = _OK
             return
         except Exception as error:  # noqa: BLE001 - every error has a status
             refusal = as_refusal(error, name)
+            outcome = refusal.code
+        finally:
+            tallies.end(name, outcome)
         await _abort(context, refusal)
 
     return handle
 
 
-def _parser(message_class: type[Message]) -> Callable[[bytes], Message]:
+def _parser(message_class: type[Message], tallies: DoorTallies) -> Callable[[bytes], Message]:
     def parse(data: bytes) -> Message:
+        started = time.perf_counter()
         try:
-            return message_class.FromString(data)
+            message = message_class.FromString(data)
         except DecodeError as error:
             raise InvalidArgument(f"expected a {message_class.DESCRIPTOR.full_name}") from error
+        tallies.parse_seconds += time.perf_counter() - started
+        return message
 
     return parse
+
+
+def _serializer(tallies: DoorTallies) -> Callable[[Message], bytes]:
+    def serialize(message: Message) -> bytes:
+        started = time.perf_counter()
+        data = message.SerializeToString()
+        tallies.serialize_seconds += time.perf_counter() - started
+        return data
+
+    return serialize
 
 
 def as_refusal(error: Exception, rpc: str) -> RequestError:

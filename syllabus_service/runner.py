@@ -21,6 +21,7 @@ from syllabus_service.commands import Command
 from syllabus_service.errors import FailedPrecondition, RequestError, Unavailable
 from syllabus_service.host import CurriculumHost
 from syllabus_service.lease_clock import LeaseClock
+from syllabus_service.metrics.runner_tallies import RunnerTallies
 from syllabus_service.questions import answer
 from syllabus_service.room import Room
 from syllabus_service.sessions import Answer, Reply
@@ -144,6 +145,8 @@ class CurriculumRunner:
         self.lease_seconds = host.lease_seconds
         self.committed = host.position
         """Number of commands that are in the journal."""
+        self.tallies = RunnerTallies()
+        """What it counts, for metrics."""
         self._brief_spec = pb.CurriculumSpec(algorithm=spec.algorithm, params=spec.params, seed=spec.seed)
         if spec.HasField("lease"):
             self._brief_spec.lease.CopyFrom(spec.lease)
@@ -171,6 +174,8 @@ class CurriculumRunner:
         self._snapshot_work = 0.0
         self._snapshot_time = clock()
         self._snapshot_job: Future[None] | None = None
+        self.tallies.snapshot_position = host.position
+        self.tallies.state = host.counts()
         host.renew_leases(self._leases.time)
         self._thread = threading.Thread(target=self._run, name=f"curriculum-{name}", daemon=True)
         self._thread.start()
@@ -199,6 +204,7 @@ class CurriculumRunner:
             self._room.leave(1, size)
             raise self.refusal
         future: asyncio.Future[Reply] = self._loop.create_future()
+        self.tallies.queued()
         self._put(_Submission(command, future))
         return future
 
@@ -330,6 +336,7 @@ class CurriculumRunner:
         return _STOP not in items
 
     def _end_leases(self, now: float) -> None:
+        self.tallies.state = self._host.counts()
         while self._heard:
             self._host.touch(self._heard.popitem()[0], now)
         if not self._can_hear():
@@ -365,9 +372,10 @@ class CurriculumRunner:
         return answers
 
     def _apply_together(self, commands: Sequence[Command], now: float) -> list[Answer]:
-        started = time.thread_time()
+        started, work_before = time.perf_counter(), time.thread_time()
         batch = self._host.apply(commands, now)
-        self._snapshot_work += time.thread_time() - started
+        self._snapshot_work += time.thread_time() - work_before
+        applied = time.perf_counter()
         for failure in batch.failures:
             _log.error(
                 "curriculum_error",
@@ -378,6 +386,7 @@ class CurriculumRunner:
                 exception=failure.trace,
             )
         self._commit(batch.first_position, batch.records)
+        self.tallies.batch(len(commands), started, applied)
         return batch.answers
 
     def _recover(self) -> None:
@@ -488,19 +497,22 @@ class CurriculumRunner:
         )
 
     def _write_snapshot(self, store: Store, position: int, state: bytes) -> None:
+        started = time.perf_counter()
         try:
             store.save_snapshot(self.name, position, state)
             store.trim(self.name, position, self._settings.keep_snapshots)
         except StoreError as error:  # the journal has it all; the next snapshot will be tried in its time
+            self.tallies.snapshot_failures += 1
             _log.warning("snapshot_not_written", curriculum=self.name, position=position, error=str(error))
         else:
+            self.tallies.snapshot(position, len(state), started)
             _log.info("snapshot_written", curriculum=self.name, position=position, bytes=len(state))
 
     # Answers
 
     def _answer(self, done: list[tuple[asyncio.Future[Any], Any]], items: int, size: int) -> None:
         if done:
-            self._call_in_loop(self._resolve, done, items, size)
+            self._call_in_loop(self._resolve, done, items, size, time.perf_counter())
 
     def _answer_unavailable(self, items: Sequence[_Item]) -> None:
         """Answer what was taken and will not be committed: nothing of it is acknowledged, and it may be sent again."""
@@ -525,7 +537,7 @@ class CurriculumRunner:
         if _STOP in items:
             self._inbox.put(_STOP)
 
-    def _resolve(self, done: list[tuple[asyncio.Future[Any], Any]], items: int, size: int) -> None:
+    def _resolve(self, done: list[tuple[asyncio.Future[Any], Any]], items: int, size: int, since: float) -> None:
         self._room.leave(items, size)
         for future, result in done:
             if future.done():  # its caller has gone
@@ -534,6 +546,7 @@ class CurriculumRunner:
                 future.set_exception(result)
             else:
                 future.set_result(result)
+        self.tallies.answered(items, since)
 
     def _call_in_loop(self, call: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more

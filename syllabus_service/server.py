@@ -19,6 +19,7 @@ from syllabus_service.engine_interface import Engine
 from syllabus_service.errors import Unavailable
 from syllabus_service.health import NOT_SERVING, SERVING, Health
 from syllabus_service.limits import Limits
+from syllabus_service.metrics.door_tallies import DoorTallies
 from syllabus_service.rpc import SERVICE, service_handler
 from syllabus_service.servicer import CurriculumServicer
 from syllabus_service.tls import TlsFiles, server_credentials
@@ -66,6 +67,7 @@ class Server:
 
     Attributes:
         addresses: where it listens, with the ports that were taken.
+        tallies: what it counts, for metrics.
 
     Raises:
         AddressError: on entering: an address is malformed, is taken, or is open to the network without TLS.
@@ -84,6 +86,7 @@ class Server:
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         self.addresses: list[str] = []
+        self.tallies = DoorTallies()
         self._first_engine = engine
         self._limits = limits or (Limits() if engine is None else engine.limits)
         self._listen = tuple(listen)
@@ -143,10 +146,10 @@ class Server:
     def serve(self, engine: Engine) -> None:
         """Serve this engine, started, from now on. Once."""
         self._engine = engine
-        self._servicer = CurriculumServicer(engine)
+        self._servicer = CurriculumServicer(engine, self.tallies)
         engine.on_available_change(self._set_health)
         self._set_health()
-        self._door.open(service_handler(self._servicer, self._authorizer))
+        self._door.open(service_handler(self._servicer, self._authorizer, self.tallies))
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Drain and stop listening; see the class. Calling it again does nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from syllabus_service.commands import (
 )
 from syllabus_service.engine_interface import Engine, ServedCurriculum
 from syllabus_service.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted
+from syllabus_service.metrics.door_tallies import DoorTallies
 from syllabus_service.streams import MetricsStream, StreamRegistry, check_incarnation, check_open
 
 _log = structlog.get_logger(__name__)
@@ -37,10 +39,12 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
 
     Args:
         engine: the curricula.
+        tallies: what it counts.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, tallies: DoorTallies) -> None:
         self._engine = engine
+        self._tallies = tallies
         self._limits = engine.limits
         self._streams = StreamRegistry(engine.limits.max_sessions)
         self._drained = asyncio.Event()
@@ -114,7 +118,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         runner = await self._engine.get(opening.curriculum)
         check_incarnation(runner, opening.incarnation)
         session_id = opening.session_id
-        stream = MetricsStream(runner, session_id, self._limits)
+        stream = MetricsStream(runner, session_id, self._limits, self._tallies.of(runner.name))
         with self._streams.registered(stream):
             applied = await runner.attach(session_id)
             opened = pb.SessionOpened(
@@ -185,7 +189,10 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         if sequence < 1:
             raise InvalidArgument("sequence: expected at least 1, got 0", field="sequence")
         try:
-            return metrics_command(session_id, sequence, sequence - 1, message, runner.task_space, self._limits)
+            started = time.perf_counter()
+            command = metrics_command(session_id, sequence, sequence - 1, message, runner.task_space, self._limits)
+            self._tallies.of(runner.name).decode_seconds += time.perf_counter() - started
+            return command
         except InvalidArgument as error:
             path = (error.field or "").removeprefix("batch.")
             raise InvalidArgument(str(error).removeprefix("batch."), field=path or None) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
@@ -14,6 +15,7 @@ from syllabus_service.commands import check_session_id, metrics_command
 from syllabus_service.engine_interface import ServedCurriculum
 from syllabus_service.errors import Aborted, FailedPrecondition, InvalidArgument, RequestError, ResourceExhausted
 from syllabus_service.limits import Limits
+from syllabus_service.metrics.door_tallies import CurriculumDoorTallies
 from syllabus_service.rpc import as_refusal
 from syllabus_service.sessions import Reply
 
@@ -33,13 +35,17 @@ class MetricsStream:
         runner: the curriculum.
         session_id: the session.
         limits: bounds.
+        tallies: of the curriculum.
     """
 
-    def __init__(self, runner: ServedCurriculum, session_id: str, limits: Limits) -> None:
+    def __init__(
+        self, runner: ServedCurriculum, session_id: str, limits: Limits, tallies: CurriculumDoorTallies
+    ) -> None:
         self.curriculum = runner.name
         self.session_id = session_id
         self._runner = runner
         self._limits = limits
+        self.tallies = tallies
         self._answers: deque[asyncio.Future[Reply] | pb.StreamMetricsResponse] = deque()
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -109,6 +115,7 @@ class MetricsStream:
         match request.WhichOneof("message"):
             case "batch":
                 message = request.batch
+                started = time.perf_counter()
                 command = metrics_command(
                     self.session_id,
                     message.sequence,
@@ -118,6 +125,9 @@ class MetricsStream:
                     self._limits,
                     takes_steps=self._runner.requires_step_updates,
                 )
+                self.tallies.decode_seconds += time.perf_counter() - started
+                if message.HasField("client_statistics"):
+                    self.tallies.clients.add(message.client_statistics)
                 return await self._runner.enqueue(command)
             case "heartbeat":
                 if self._runner.refusal is not None:
@@ -165,9 +175,11 @@ class StreamRegistry:
             _log.warning("stream_superseded", curriculum=stream.curriculum, session_id=stream.session_id)
             older.cut(Aborted(f"session {stream.session_id!r} has opened a newer stream"))
         self._streams[key] = stream
+        stream.tallies.open_streams += 1
         try:
             yield
         finally:
+            stream.tallies.open_streams -= 1
             if self._streams.get(key) is stream:
                 del self._streams[key]
                 stream.detach()

@@ -1,0 +1,135 @@
+"""What a front door counts: RPCs, the decoding of requests, and how clients say they fare. Plain numbers, one loop."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from syllabus_client.wire import curriculum_pb2 as pb
+from syllabus_service.metrics.histogram import Histogram
+
+RPC_BOUNDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Of the time of a unary RPC, in seconds."""
+
+_MAX_COUNT = 1_000_000_000
+_MAX_SECONDS = 1e9
+_WINDOW_SECONDS = 60.0
+
+
+class WindowMaximum:
+    """The largest value of the last one to two minutes; 0 where there was none. O(1)."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since = clock()
+        self._before = self._now = 0.0
+
+    def observe(self, value: float) -> None:
+        """Take a value."""
+        self._roll()
+        self._now = max(self._now, value)
+
+    @property
+    def value(self) -> float:
+        """The maximum."""
+        self._roll()
+        return max(self._before, self._now)
+
+    def _roll(self) -> None:
+        passed = self._clock() - self._since
+        if passed >= _WINDOW_SECONDS:
+            self._before = self._now if passed < 2 * _WINDOW_SECONDS else 0.0
+            self._now = 0.0
+            self._since += passed - passed % _WINDOW_SECONDS
+
+
+class ClientTallies:
+    """How the clients of one curriculum fare, as they say, all added up.
+
+    What a client says may be anything: a message with a value that no client could mean is left out as a whole and
+    counted. So the sums grow by bounded steps, and there is nothing per session.
+    """
+
+    COUNTS = ("tasks_used", "prefetch_misses", "batches_resent", "tasks_repeated", "episodes_invalid")
+    SUMS = ("reset_wait", "task_age")
+    MAXIMA = ("reset_wait_max", "task_age_max")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts = dict.fromkeys(self.COUNTS, 0)
+        """Totals, by the name of the message's field."""
+        self.seconds = dict.fromkeys(self.SUMS, 0.0)
+        """Sums of durations, by the name of the message's field."""
+        self.maxima = {name: WindowMaximum(clock) for name in self.MAXIMA}
+        """Longest durations of the last one to two minutes, in seconds."""
+        self.invalid = 0
+        """Messages that were left out."""
+
+    def add(self, message: pb.ClientStatistics) -> None:
+        """Add what a client says of itself since its last batch."""
+        counts = [getattr(message, name) for name in self.COUNTS]
+        seconds = [_seconds(getattr(message, name)) for name in self.SUMS]
+        maxima = [_seconds(getattr(message, name)) for name in self.MAXIMA]
+        if max(counts) > _MAX_COUNT or min(*seconds, *maxima) < 0 or max(*seconds, *maxima) > _MAX_SECONDS:
+            self.invalid += 1
+            return
+        for name, count in zip(self.COUNTS, counts, strict=True):
+            self.counts[name] += count
+        for name, sum_of_them in zip(self.SUMS, seconds, strict=True):
+            self.seconds[name] += sum_of_them
+        for name, longest in zip(self.MAXIMA, maxima, strict=True):
+            if longest:
+                self.maxima[name].observe(longest)
+
+
+class CurriculumDoorTallies:
+    """What a front door counts of one curriculum."""
+
+    def __init__(self) -> None:
+        self.decode_seconds = 0.0
+        """Time that turning metrics batches into columns took."""
+        self.open_streams = 0
+        """Metrics streams that are open now."""
+        self.clients = ClientTallies()
+        """How its clients fare."""
+
+
+class DoorTallies:
+    """What a front door counts. There is one for each method and status, and for each curriculum that is served."""
+
+    def __init__(self) -> None:
+        self.ended: Counter[tuple[str, str]] = Counter()
+        """RPCs that have ended, by method and status."""
+        self.seconds: dict[str, Histogram] = {}
+        """How long unary RPCs took, by method."""
+        self.parse_seconds = 0.0
+        """Time that turning bytes into messages took."""
+        self.serialize_seconds = 0.0
+        """Time that turning messages into bytes took."""
+        self._curricula: dict[str, CurriculumDoorTallies] = {}
+
+    def end(self, method: str, status: str, seconds: float | None = None) -> None:
+        """Count an RPC that has ended; ``seconds``: how long it took, for a unary one."""
+        self.ended[method, status] += 1
+        if seconds is not None:
+            histogram = self.seconds.get(method)
+            if histogram is None:
+                histogram = self.seconds[method] = Histogram(RPC_BOUNDS)
+            histogram.observe(seconds)
+
+    def of(self, curriculum: str) -> CurriculumDoorTallies:
+        """The part of a curriculum that is served."""
+        found = self._curricula.get(curriculum)
+        if found is None:
+            found = self._curricula[curriculum] = CurriculumDoorTallies()
+        return found
+
+    def keep_only(self, curricula: Iterable[str]) -> None:
+        """Forget curricula that are served no longer."""
+        known = set(curricula)
+        for gone in [name for name in self._curricula if name not in known]:
+            del self._curricula[gone]
+
+
+def _seconds(duration: object) -> float:
+    return duration.seconds + duration.nanos * 1e-9  # type: ignore[attr-defined]
