@@ -1,31 +1,29 @@
 """Cost of drawing and updating, and memory, of every built-in curriculum as the number of tasks grows.
 
-    python -m benchmarks.curricula [--only NAME ...] [--sizes 1000 1000000] [--json FILE]
+    python -m benchmarks.curricula [--quick] [--only NAME ...] [--sizes 1000 1000000] [--json FILE]
 
 Each round draws a batch of tasks, runs an episode of each, and reports them as columns: what one command of the service
 does. Where the learner has something to say, it says so between rounds. The table holds CPU microseconds of the thread
-a task: means over all rounds of a run, so that what is done only now and then counts with its share, and of these the
-medians of some runs. `draw`, `update` (the episodes and what the learner says), and the growth of their sum from the
-smallest to the largest size. Bytes a task are what the curriculum holds after the first rounds; its task space is not
-counted.
-
-The design's budget: under 20 us a task (draw and update) at the largest size, growth under 4, under 100 bytes a task.
+a task, of a draw and an update (the episodes and what the learner says): means over all rounds of a run, so that what
+is done only now and then counts with its share, and of such runs the medians. Runs of the sizes take turns. `growth` is
+that of draw + update from the smallest to the largest size. Bytes a task are what the curriculum holds after the first
+rounds; its task space is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Arm, Run, Window, compare
+from benchmarks.harness.program import Options, run_program
+from benchmarks.harness.results import Result, Verdict, number
 from syllabus_client.task_spaces import (
     BoxTaskSpace,
     DiscreteTaskSpace,
@@ -37,7 +35,7 @@ from syllabus_service.curricula import Curriculum, EpisodeBatch, create, names
 from syllabus_service.curricula.dual import Dual
 
 BATCH = 1024
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
+SIZES = (1_000, 1_000_000)
 BUDGET_US, BUDGET_GROWTH, BUDGET_BYTES = 20.0, 4.0, 100.0
 
 Learner = Callable[[Curriculum, EpisodeBatch, np.random.Generator], Any]
@@ -251,15 +249,16 @@ def play(scenario: Scenario, curriculum: Curriculum, n: int, rounds: int, second
         update += time.thread_time() - start
         played += 1
         tasks += len(drawn)
-    return {"draw_us": draw / tasks * 1e6, "update_us": update / tasks * 1e6, "rounds": played}
+    draw_us, update_us = draw / tasks * 1e6, update / tasks * 1e6
+    return {"draw_us": draw_us, "update_us": update_us, "cost_us": draw_us + update_us, "rounds": played}
 
 
-def measure(scenario: Scenario, n: int, seconds: float, repeats: int) -> dict[str, Any]:
+def prepare(scenario: Scenario, n: int, seconds: float) -> tuple[Curriculum, float]:
+    """A curriculum after its first rounds, and the bytes a task that it holds."""
     space = scenario.space(n)
     params = {**scenario.params, **scenario.params_of_size(n)}
     rng = np.random.default_rng(0)
     nothing = episodes(space.sample(1, rng), rng, scenario)
-
     tracemalloc.start()
     curriculum = create(scenario.curriculum, space, params, seed=0)
     if scenario.prepare is not None:
@@ -267,46 +266,83 @@ def measure(scenario: Scenario, n: int, seconds: float, repeats: int) -> dict[st
     play(scenario, curriculum, n, 3, seconds)  # the first build and the first touch of memory, too
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
+    return curriculum, held / n
+
+
+def arm(scenario: Scenario, curriculum: Curriculum, n: int, seconds: float, quick: bool) -> Arm:
+    """Runs of one scenario and size."""
     # Twice as many draws as a distribution may be old, so that building it anew counts with its share.
-    rounds = max(100, once_in_all_tasks(n) // 2 + 2, scenario.every(n) if scenario.learner else 0)
-    runs = [play(scenario, curriculum, n, rounds, seconds / repeats) for _ in range(repeats)]
-    medians = {name: statistics.median(run[name] for run in runs) for name in ("draw_us", "update_us")}
-    return {"num_tasks": n, "bytes_per_task": held / n, **medians, "runs": runs}
+    rounds = 3 if quick else max(100, once_in_all_tasks(n) // 2 + 2, scenario.every(n) if scenario.learner else 0)
+
+    def run() -> Run:
+        with Window() as window:
+            values = play(scenario, curriculum, n, rounds, seconds)
+        return Run(values, window.noise)
+
+    return Arm(str(n), run)
 
 
-def report(scenario: Scenario, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    cost = [row["draw_us"] + row["update_us"] for row in rows]
-    growth = cost[-1] / cost[0]
-    last = rows[-1]
-    kept = cost[-1] < BUDGET_US and growth < BUDGET_GROWTH and last["bytes_per_task"] < BUDGET_BYTES
-    columns = "".join(f"{row['draw_us']:8.2f}{row['update_us']:8.2f}" for row in rows)
-    verdict = "kept" if kept else "BROKEN"
-    print(f"{scenario.name:<66}{columns}{growth:8.1f}{last['bytes_per_task']:8.1f}  {verdict}", flush=True)
-    return {"scenario": scenario.name, "sizes": rows, "growth": growth, "within_budget": kept}
+def measure(scenario: Scenario, sizes: Sequence[int], options: Options) -> tuple[list[str], dict[str, Any], bool]:
+    """The row of a scenario, its figures, and whether it keeps the budget."""
+    seconds = options.arguments.seconds / options.rule.accepted
+    prepared = [prepare(scenario, n, seconds) for n in sizes]
+    arms = [arm(scenario, each, n, seconds, options.quick) for n, (each, _) in zip(sizes, prepared, strict=True)]
+    comparison = compare(arms, options.rule)
+    last = str(sizes[-1])
+    held = prepared[-1][1]
+    growth = comparison.ratio("cost_us", last, str(sizes[0]))
+    kept = (
+        comparison.spread(last, "cost_us").median < BUDGET_US and growth.median < BUDGET_GROWTH and held < BUDGET_BYTES
+    )
+    cells = [
+        " + ".join(f"{comparison.spread(str(n), name).median:.2f}" for name in ("draw_us", "update_us")) for n in sizes
+    ]
+    tilde = "~" if growth.noisy else ""
+    name = scenario.name if kept else f"{scenario.name} (over)"
+    row = [name, *(tilde + cell for cell in cells), f"{tilde}{growth.median:.1f}", f"{held:.0f}"]
+    figures = {"bytes_per_task": held, "growth": asdict(growth), "within_budget": kept, **comparison.to_json()}
+    return row, figures, kept
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run(options: Options) -> Result:
+    """Measure the scenarios, one after the other."""
+    only, sizes = options.arguments.only, options.arguments.sizes
+    if options.quick:
+        sizes = [100, 1_000]
+    chosen = [scenario for scenario in SCENARIOS if not only or scenario.curriculum in only]
+    measured = {scenario.name: measure(scenario, sizes, options) for scenario in chosen}
+    over = [name for name, (_, _, kept) in measured.items() if not kept]
+    missing = sorted(set(names()) - {scenario.curriculum for scenario in SCENARIOS}) if not only else []
+    notes = [f"Not measured: {', '.join(missing)}"] if missing else []
+    figures = {name: each for name, (_, each, _) in measured.items()}
+    arms = [each for one in figures.values() for each in one["arms"].values()]
+    noisy = any(each["noisy"] for each in arms)
+    tries, discarded = (sum(each[name] for each in arms) for name in ("tries", "discarded"))
+    notes.append(
+        f"Runs: {tries} tries, {discarded} discarded.{' NOISY: ~ marks figures of all runs.' if noisy else ''}"
+    )
+    worst = max(each["arms"][str(sizes[-1])]["figures"]["cost_us"]["median"] for each in figures.values())
+    growth = max(each["growth"]["median"] for each in figures.values())
+    verdict = Verdict(
+        f"drawing and updating at {sizes[-1]:,} tasks, every built-in curriculum with a distribution",
+        f"under {BUDGET_US:.0f} us a task in batches of {BATCH:,}; from 1,000 tasks on the cost grows less than "
+        f"{BUDGET_GROWTH:.0f} x",
+        f"at most {number(worst)} us, growth at most {growth:.1f}; over: {', '.join(over) or 'none'}",
+        not over,
+        noisy,
+    )
+    header = [f"CPU us a task, batches of {BATCH:,}", *(f"{n:,}: draw + update" for n in sizes), "growth", "bytes"]
+    question = "cost of drawing and updating a task, and bytes a task, by number of tasks"
+    rows = [row for row, _, _ in measured.values()]
+    return Result("curricula", question, header, rows, [verdict], notes, {"scenarios": figures})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only this program has."""
     parser.add_argument("--only", nargs="+", default=[], help="registered names; default: all")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="numbers of tasks, ascending")
-    parser.add_argument("--seconds", type=float, default=10.0, help="most CPU seconds for one size of one scenario")
-    parser.add_argument("--repeats", type=int, default=3, help="runs, of whose costs the medians are told")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
-    options = parser.parse_args()
-
-    chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.curriculum in options.only]
-    print(f"{'CPU us a task, in batches of ' + str(BATCH):<66}" + "".join(f"{n:>16,}" for n in options.sizes))
-    print(f"{'':<66}" + f"{'draw':>8}{'update':>8}" * len(options.sizes) + f"{'growth':>8}{'bytes':>8}  budget")
-    results = [
-        report(each, [measure(each, n, options.seconds, options.repeats) for n in options.sizes]) for each in chosen
-    ]
-    missing = sorted(set(names()) - {scenario.curriculum for scenario in SCENARIOS})
-    if missing and not options.only:
-        print("Not measured:", ", ".join(missing))
-    if options.json is not None:
-        content = {"batch": BATCH, "results": results, "not_measured": missing}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    parser.add_argument("--seconds", type=float, default=4.0, help="most CPU seconds for one size of one scenario")
 
 
 if __name__ == "__main__":
-    main()
+    run_program(__doc__, run, max_rounds=5, add_arguments=add_arguments)

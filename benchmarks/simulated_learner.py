@@ -1,6 +1,6 @@
 """How many episodes curricula need for the mastery that domain randomization reaches: a learner that is simulated.
 
-    python -m benchmarks.simulated_learner [--seeds 10] [--only NAME ...] [--json FILE]
+    python -m benchmarks.simulated_learner [--quick] [--seeds 10] [--only NAME ...] [--json FILE]
 
 The learner. There are 20 chains of 5 tasks, each the prerequisite of the next, and beside them 20 tasks that are solved
 from the start and 200 that are impossible. Task i of a chain has a skill s(i) in [0, 1], at first 0.1. An episode of it
@@ -30,14 +30,14 @@ goal near full mastery where all that is left is practice, it shrinks, and may t
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.program import Options, run_program
+from benchmarks.harness.results import Result
 from syllabus_client.task_spaces import DiscreteTaskSpace
 from syllabus_service.curricula import Curriculum, EpisodeBatch, create
 
@@ -48,7 +48,6 @@ NUM_TASKS = CHAINS * LENGTH + SOLVED + IMPOSSIBLE
 FIRST_SKILL, LEARNING_RATE = 0.1, 0.02
 EVALUATION_EVERY = 4_000
 GOALS = (15_000, 30_000, 60_000)
-MOST_EPISODES = 2 * GOALS[-1]
 FIRST_SEED = 1_000
 
 
@@ -159,33 +158,36 @@ def step(curriculum: Curriculum, learner: Learner, rng: np.random.Generator) -> 
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="how many")
-    parser.add_argument("--only", nargs="+", default=[], help="registered names; default: all")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
-    options = parser.parse_args()
-
-    seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
+def run(options: Options) -> Result:
+    """Compare all arms with domain randomization. What comes out depends on the seeds alone, not on the machine."""
+    seeds = range(FIRST_SEED, FIRST_SEED + options.count(options.arguments.seeds, 1))
+    goals_after = tuple(number // 20 for number in GOALS) if options.quick else GOALS
     goals = []
     for seed in seeds:
-        baseline = train(BASELINE, seed, GOALS[-1])
-        goals.append([baseline.mastery[number // ENVIRONMENTS - 1] for number in GOALS])
-    print(f"{BASELINE.name + ': episodes':<52}" + "".join(f"{number:>15,}" for number in GOALS))
-    print(f"{BASELINE.name + ': mastery':<52}" + "".join(f"{each:>15.3f}" for each in np.median(goals, axis=0)))
-    results = {}
+        baseline = train(BASELINE, seed, goals_after[-1])
+        goals.append([baseline.mastery[number // ENVIRONMENTS - 1] for number in goals_after])
+    masteries = np.median(goals, axis=0)
+    rows = [[f"{BASELINE.name}: mastery", *(f"{each:.3f}" for each in masteries)]]
+    figures = {}
     for arm in ARMS:
-        if options.only and arm.curriculum not in options.only:
+        if options.arguments.only and arm.curriculum not in options.arguments.only:
             continue
-        runs = [train(arm, seed, MOST_EPISODES, own[-1]) for seed, own in zip(seeds, goals, strict=True)]
-        needed = np.array([[run.until(goal) for goal in own] for run, own in zip(runs, goals, strict=True)])
-        shares = np.median(needed, axis=0) / np.array(GOALS)[:, np.newaxis]
-        print(f"{arm.name:<52}" + "".join(f"{f'{a:.2f} / {b:.2f}':>15}" for a, b in shares), flush=True)
-        results[arm.name] = {"training": needed[:, :, 0].tolist(), "with_evaluation": needed[:, :, 1].tolist()}
-    if options.json is not None:
-        content = {"episodes": GOALS, "mastery": goals, "results": results}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        runs = [train(arm, seed, 2 * goals_after[-1], own[-1]) for seed, own in zip(seeds, goals, strict=True)]
+        needed = np.array([[each.until(goal) for goal in own] for each, own in zip(runs, goals, strict=True)])
+        shares = np.median(needed, axis=0) / np.array(goals_after)[:, np.newaxis]
+        rows.append([arm.name, *(f"{a:.2f} / {b:.2f}" for a, b in shares)])
+        figures[arm.name] = {"training": needed[:, :, 0].tolist(), "with_evaluation": needed[:, :, 1].tolist()}
+    header = ["without / with evaluations", *(f"{number:,} episodes" for number in goals_after)]
+    question = "episodes that curricula need for the mastery of domain randomization, as a share of its own"
+    data = {"episodes": goals_after, "mastery": goals, "results": figures}
+    return Result("simulated_learner", question, header, rows, [], [f"Medians of {len(seeds)} seeds."], data)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only this program has."""
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--only", nargs="+", default=[], help="registered names; default: all")
 
 
 if __name__ == "__main__":
-    main()
+    run_program(__doc__, run, timed=False, add_arguments=add_arguments)

@@ -88,15 +88,20 @@ def comparison_table(
         if has_ratio:
             row.append("" if arm == baseline else spread_text(comparison.ratio(ratio_of, arm, baseline)))
         rows.append(row)
-    notes = [f"{name}: not run: {why}" for name, why in comparison.skipped.items()]
-    tries = {arm: len(runs) for arm, runs in comparison.runs.items()}
+    return header, rows, run_notes(comparison)
+
+
+def run_notes(comparison: Comparison) -> list[str]:
+    """What could not be run, how many runs there were, and whether the machine was too noisy."""
+    notes = [f"{name}: not run: {why}." for name, why in comparison.skipped.items()]
     counted = ", ".join(
-        f"{arm} {tries[arm]} tries, {tries[arm] - len(comparison.accepted(arm))} discarded" for arm in tries
+        f"{arm} {len(runs)} tries, {len(runs) - len(comparison.accepted(arm))} discarded"
+        for arm, runs in comparison.runs.items()
     )
     notes.append(f"Runs: {counted}.")
     if any(comparison.is_noisy(arm) for arm in comparison.runs):
-        notes.append("NOISY: too few runs count, the figures marked ~ are of all runs.")
-    return header, rows, notes
+        notes.append("NOISY: too few runs count; the figures marked ~ are of all runs.")
+    return notes
 
 
 def spread_text(spread: Spread) -> str:
