@@ -11,7 +11,7 @@ IMAGE_FLAGS ?=
 DEMO_FLAGS ?=
 LISTEN ?= 127.0.0.1:50051
 
-.PHONY: help demo test test-ray test-libraries lint format proto proto-check proto-release serve bench soak image clean
+.PHONY: help demo test test-ray test-libraries test-syllabus lint format proto proto-check proto-release serve bench soak chart image test-image clean
 .PHONY: lint-style lint-types lint-imports lint-image
 
 help:  ## This list
@@ -32,6 +32,17 @@ help:  ## This list
 	@.venv-libraries/bin/pip install $(PIP_FLAGS) -e '.[dev,libraries]'
 	@touch $@
 
+# The published Syllabus, beside ours. It imports matplotlib and scipy without declaring them.
+.venv-syllabus/ready: pyproject.toml
+	@test -x .venv-syllabus/bin/python || $(PYTHON) -m venv .venv-syllabus
+	@.venv-syllabus/bin/pip install $(PIP_FLAGS) -e '.[dev,syllabus]'
+	@touch $@
+
+.venv-chart/ready: pyproject.toml
+	@test -x .venv-chart/bin/python || $(PYTHON) -m venv .venv-chart
+	@.venv-chart/bin/pip install $(PIP_FLAGS) -e '.[dev,chart]'
+	@touch $@
+
 .venv-proto/ready: pyproject.toml
 	@test -x .venv-proto/bin/python || $(PYTHON) -m venv .venv-proto
 	@.venv-proto/bin/pip install $(PIP_FLAGS) grpcio-tools==1.75.1
@@ -41,7 +52,7 @@ demo: .venv/ready  ## Train on a family of tasks with the embedded service, and 
 	@$(BIN)/python -m examples.demo $(DEMO_FLAGS)
 
 test: .venv/ready  ## The whole suite but Ray's tests
-	$(BIN)/python -m pytest -m 'not ray and not libraries' tests
+	$(BIN)/python -m pytest -m 'not ray and not libraries and not syllabus and not chart and not image and not hosts' tests
 	$(BIN)/python -m pytest --doctest-modules syllabus_client syllabus_service
 
 test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network namespace of their own
@@ -53,6 +64,9 @@ test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network names
 
 test-libraries: .venv-libraries/ready  ## The training libraries' tests, in an environment of their own
 	.venv-libraries/bin/python -m pytest -m libraries tests/libraries
+
+test-syllabus: .venv-syllabus/ready  ## Curricula of the published Syllabus, hosted
+	.venv-syllabus/bin/python -m pytest -m syllabus tests/syllabus
 
 lint: lint-style lint-types lint-imports lint-image proto-check  ## Style, types, import rules, the Dockerfile, the contract
 
@@ -78,6 +92,8 @@ proto: .venv-proto/ready  ## Generate the stubs from the contract
 	  --python_out=. --pyi_out=. --grpc_python_out=. syllabus_client/wire/curriculum.proto
 	.venv-proto/bin/python -m grpc_tools.protoc -Isyllabus_service=proto/syllabus/journal/v1 \
 	  --python_out=. --pyi_out=. syllabus_service/journal.proto
+	.venv-proto/bin/python -m grpc_tools.protoc -Isyllabus_service/ray_engine=proto/syllabus/ray/v1 \
+	  --python_out=. --pyi_out=. syllabus_service/ray_engine/calls.proto
 
 proto-check: .venv/ready proto  ## The contract is well formed, breaks nobody, and the stubs are in sync with it
 	$(BIN)/buf lint
@@ -97,9 +113,17 @@ bench: .venv/ready  ## Every benchmark of benchmarks/
 soak: .venv/ready  ## Faults for a long time: kills, cut connections, replaced workers
 	$(BIN)/python -m tests.soak
 
+chart: .venv-chart/ready  ## The Helm chart, rendered by Helm's engine and checked against Kubernetes' schemas, and deploy/examples
+	.venv-chart/bin/python -m pytest -p no:cloudcoil -m chart tests/deploy
+
 image:  ## The container image, by buildah or docker; BASE=, IMAGE= and IMAGE_FLAGS= change it
 	@test -n "$(BUILDER)" || { echo "image: needs buildah or docker; see docs/operations.md"; exit 1; }
 	$(BUILDER) build $(if $(findstring buildah,$(BUILDER)),--format docker) --build-arg BASE=$(BASE) --tag $(IMAGE) $(IMAGE_FLAGS) .
 
+test-image: .venv-chart/ready  ## The image, built on Debian's packages and run read-only as nobody (root only)
+	@if [ "$$(id -u)" -ne 0 ]; then echo "test-image: skipped: building a root and entering it takes root"; \
+	elif ! command -v apt-get >/dev/null; then echo "test-image: skipped: the base image is made of Debian's packages"; \
+	else deploy/install-image-tools && .venv-chart/bin/python -m pytest -p no:cloudcoil -m image tests/deploy; fi
+
 clean:  ## Remove what was built
-	rm -rf .venv .venv-ray .venv-libraries .venv-proto build dist *.egg-info demo-output
+	rm -rf .venv .venv-chart .venv-ray .venv-libraries .venv-syllabus .venv-proto build dist *.egg-info demo-output
