@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from syllabus_client.evaluator import Evaluation, Evaluator
     from syllabus_client.multiprocessing import MultiProcessingSyncWrapper, make_multiprocessing_curriculum
     from syllabus_client.ray import RaySyncWrapper, make_ray_curriculum
+    from syllabus_client.sampler import CurriculumSampler
     from syllabus_client.session_statistics import SessionStatistics
     from syllabus_client.settings import SessionSettings
     from syllabus_client.stream import Assignment, Assignments, Session, open_session
@@ -75,6 +76,7 @@ _MODULES = {
     "evaluator": ("Evaluation", "Evaluator"),
     "multiprocessing": ("MultiProcessingSyncWrapper", "make_multiprocessing_curriculum"),
     "ray": ("RaySyncWrapper", "make_ray_curriculum"),
+    "sampler": ("CurriculumSampler",),
     "session_statistics": ("SessionStatistics",),
     "settings": ("SessionSettings",),
     "stream": ("Assignment", "Assignments", "Session", "open_session"),
@@ -116,6 +118,7 @@ __all__ = [
     "CurriculumClient",
     "CurriculumExistsError",
     "CurriculumNotFoundError",
+    "CurriculumSampler",
     "CurriculumServiceError",
     "DiscreteTaskSpace",
     "Evaluation",
