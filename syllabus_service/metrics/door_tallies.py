@@ -6,13 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from google.protobuf import duration_pb2
+
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service.metrics.histogram import Histogram
 
 RPC_BOUNDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Of the time of a unary RPC, in seconds."""
 
-_MAX_COUNT = 1_000_000_000
+_MAX_COUNT = 1_000_000_000  # what no client means to say
 _MAX_SECONDS = 1e9
 _WINDOW_SECONDS = 60.0
 
@@ -51,35 +53,52 @@ class ClientTallies:
     counted. So the sums grow by bounded steps, and there is nothing per session.
     """
 
-    COUNTS = ("tasks_used", "prefetch_misses", "batches_resent", "tasks_repeated", "episodes_invalid")
-    SUMS = ("reset_wait", "task_age")
-    MAXIMA = ("reset_wait_max", "task_age_max")
-
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.counts = dict.fromkeys(self.COUNTS, 0)
-        """Totals, by the name of the message's field."""
-        self.seconds = dict.fromkeys(self.SUMS, 0.0)
-        """Sums of durations, by the name of the message's field."""
-        self.maxima = {name: WindowMaximum(clock) for name in self.MAXIMA}
-        """Longest durations of the last one to two minutes, in seconds."""
-        self.invalid = 0
+        self.tasks_used = 0
+        """Tasks used by a reset or a change of task."""
+        self.prefetch_misses = 0
+        """How many of them had to be waited for."""
+        self.batches_resent = 0
+        """Batches sent again after a reconnect."""
+        self.tasks_repeated = 0
+        """Tasks run again because no new one could be had."""
+        self.episodes_invalid = 0
+        """Episodes that were not sent because they were not valid."""
+        self.reset_wait = 0.0
+        """Sum of the waits, in seconds."""
+        self.task_age = 0.0
+        """Sum of the times from a task's arrival to its use, in seconds."""
+        self.reset_wait_max = WindowMaximum(clock)
+        """Longest wait, in seconds."""
+        self.task_age_max = WindowMaximum(clock)
+        """Oldest task, in seconds."""
+        self.refused = 0
         """Messages that were left out."""
 
     def add(self, message: pb.ClientStatistics) -> None:
         """Add what a client says of itself since its last batch."""
-        counts = [getattr(message, name) for name in self.COUNTS]
-        seconds = [_seconds(getattr(message, name)) for name in self.SUMS]
-        maxima = [_seconds(getattr(message, name)) for name in self.MAXIMA]
-        if max(counts) > _MAX_COUNT or min(*seconds, *maxima) < 0 or max(*seconds, *maxima) > _MAX_SECONDS:
-            self.invalid += 1
+        used, misses = message.tasks_used, message.prefetch_misses
+        resent, repeated, invalid = message.batches_resent, message.tasks_repeated, message.episodes_invalid
+        wait, wait_max = _seconds(message.reset_wait), _seconds(message.reset_wait_max)
+        age, age_max = _seconds(message.task_age), _seconds(message.task_age_max)
+        if (
+            max(used, misses, resent, repeated, invalid) > _MAX_COUNT
+            or min(wait, wait_max, age, age_max) < 0
+            or max(wait, wait_max, age, age_max) > _MAX_SECONDS
+        ):
+            self.refused += 1
             return
-        for name, count in zip(self.COUNTS, counts, strict=True):
-            self.counts[name] += count
-        for name, sum_of_them in zip(self.SUMS, seconds, strict=True):
-            self.seconds[name] += sum_of_them
-        for name, longest in zip(self.MAXIMA, maxima, strict=True):
-            if longest:
-                self.maxima[name].observe(longest)
+        self.tasks_used += used
+        self.prefetch_misses += misses
+        self.batches_resent += resent
+        self.tasks_repeated += repeated
+        self.episodes_invalid += invalid
+        self.reset_wait += wait
+        self.task_age += age
+        if wait_max:
+            self.reset_wait_max.observe(wait_max)
+        if age_max:
+            self.task_age_max.observe(age_max)
 
 
 class CurriculumDoorTallies:
@@ -131,5 +150,5 @@ class DoorTallies:
             del self._curricula[gone]
 
 
-def _seconds(duration: object) -> float:
-    return duration.seconds + duration.nanos * 1e-9  # type: ignore[attr-defined]
+def _seconds(duration: duration_pb2.Duration) -> float:
+    return duration.seconds + duration.nanos * 1e-9

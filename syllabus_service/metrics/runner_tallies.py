@@ -94,7 +94,10 @@ class RunnerTallies:
     @property
     def oldest_seconds(self) -> float:
         """For how long the oldest command has been without an answer; 0 where there is none."""
-        return _clock() - self._queued_since[0] if self._queued_since else 0.0
+        try:
+            return _clock() - self._queued_since[0]
+        except IndexError:
+            return 0.0
 
     # In the curriculum's thread
 
