@@ -25,6 +25,7 @@ def run_load(
         check: called at the end with the number of episodes sent.
     """
     load = Load(settings)
+    idle = rss_bytes(server_pid)
     opening = load.start()
     time.sleep(min(WARM_UP_SECONDS, 3 * seconds))
     with Window() as window:
@@ -51,6 +52,7 @@ def run_load(
             "most_over_median_episodes": float(each.max() / max(1.0, np.median(each))),
             "silent_sessions": float((each == 0).sum()),
             "opening_s": opening,
+            "idle_rss_mib": idle / 2**20,
             "rss_mib": rss / 2**20,
             "peak_rss_mib": peak_rss_bytes(server_pid) / 2**20,
         },

@@ -63,7 +63,11 @@ class Result:
 
 def read_result(path: Path) -> Result:
     """What ``Result.write`` wrote."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    return result_of_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def result_of_json(content: Mapping[str, Any]) -> Result:
+    """What ``Result.to_json`` made."""
     return Result(**{**content, "verdicts": [Verdict(**each) for each in content["verdicts"]]})
 
 

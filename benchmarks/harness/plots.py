@@ -1,0 +1,81 @@
+"""Pictures of results: the main job beside what else there is, and the curves of growth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+_PANELS = (
+    ("episodes_per_s", "episodes/s (more is better)"),
+    ("wait_p50_us", "wait of reset(), p50, us (less is better)"),
+    ("cpu_us_per_episode", "CPU, us an episode (less is better)"),
+)
+_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
+
+
+def plot_main_job(arms: Mapping[str, Any], path: Path) -> None:
+    """Bars of the main job's medians, with their range; one panel a figure, logarithmic.
+
+    Args:
+        arms: of the result ``main_job``, by name.
+        path: a PNG.
+    """
+    figure, axes = plt.subplots(1, len(_PANELS), figsize=(11, 2.4), layout="constrained")
+    for axis, (name, title) in zip(axes, _PANELS, strict=True):
+        spreads = [arm["figures"][name] for arm in arms.values()]
+        medians = [each["median"] for each in spreads]
+        errors = [
+            [each["median"] - each["low"] for each in spreads],
+            [each["high"] - each["median"] for each in spreads],
+        ]
+        bars = axis.barh(list(arms), medians, xerr=errors, color=_COLOURS[: len(medians)])
+        axis.bar_label(bars, [f" {median:,.0f}" for median in medians], fontsize=8)
+        axis.set_xscale("log")
+        axis.set_xlim(min(medians) / 3, max(medians) * 6)
+        axis.set_title(title, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.invert_yaxis()
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def plot_growth(curves: Mapping[str, Any], path: Path) -> None:
+    """One column a curve; rows: episodes a second, waits, memory of the service; both axes logarithmic.
+
+    Args:
+        curves: of the result ``growth``, by name.
+        path: a PNG.
+    """
+    rows = ("episodes/s", "wait, us: p50, p99 dashed", "RSS of the service, MiB")
+    figure, axes = plt.subplots(
+        len(rows), len(curves), figsize=(2.6 * len(curves), 6), layout="constrained", sharex="col", squeeze=False
+    )
+    for column, (name, curve) in enumerate(curves.items()):
+        arms = dict.fromkeys(point["arm"] for point in curve["points"])
+        for colour, arm in zip(_COLOURS, arms, strict=False):
+            points = [point for point in curve["points"] if point["arm"] == arm]
+            at = [point["at"] for point in points]
+            lines = (("episodes_per_s", 0, "-"), ("wait_p50_us", 1, "-"), ("wait_p99_us", 1, "--"), ("rss_mib", 2, "-"))
+            for value, row, style in lines:
+                label = arm if row == 0 else None
+                axes[row][column].plot(
+                    at, [point[value] for point in points], style, marker=".", color=colour, label=label
+                )
+        for row in range(len(rows)):
+            axes[row][column].set_xscale("log")
+            axes[row][column].set_yscale("log")
+            axes[row][column].grid(alpha=0.3)
+            axes[row][column].tick_params(labelsize=7)
+        axes[0][column].set_title(name, fontsize=9)
+        axes[0][column].legend(fontsize=6)
+    for row, title in enumerate(rows):
+        axes[row][0].set_ylabel(title, fontsize=8)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
