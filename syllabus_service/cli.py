@@ -18,10 +18,12 @@ from syllabus_service.admin import create_command, delete_command, describe_comm
 from syllabus_service.authorization import Authorizer
 from syllabus_service.config import ConfigError, ConfiguredCurriculum, load_config
 from syllabus_service.engine import LocalEngine
-from syllabus_service.errors import RequestError
+from syllabus_service.engine_interface import Engine
+from syllabus_service.errors import RequestError, Unavailable
 from syllabus_service.limits import Limits
 from syllabus_service.logs import LogFormat, configure_logs
 from syllabus_service.offline import replay_command
+from syllabus_service.ray_engine import RayCluster, RayEngine
 from syllabus_service.server import Server, ServerSettings
 from syllabus_service.store import Durability, SqliteStore, Store, StoreError, open_store
 from syllabus_service.tls import TlsFiles
@@ -29,6 +31,8 @@ from syllabus_service.token_commands import token_commands
 from syllabus_service.tokens import TokenFile
 
 _log = structlog.get_logger(__name__)
+
+_RAY_RETRY_SECONDS = 1.0
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -61,6 +65,37 @@ for _command in (list_command, describe_command, create_command, delete_command,
     metavar="URL",
     help="Where curricula are kept, instead of --data-dir: postgresql://USER@HOST:PORT/DATABASE or "
     "sqlite:///DIRECTORY. A service that is started later on the same database takes its curricula over.",
+)
+@click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where curricula live. local: in this process. ray: each in an actor of a Ray cluster; this process is one "
+    "of any number of front doors; needs the extra 'ray', --store postgresql://... and a Ray node on this machine.",
+)
+@click.option(
+    "--ray-address",
+    default=RayCluster.address,
+    show_default=True,
+    metavar="ADDRESS",
+    help="The Ray cluster: HOST:PORT of its head, or 'auto' for the one that this machine is a node of.",
+)
+@click.option(
+    "--ray-namespace",
+    default=RayCluster.namespace,
+    show_default=True,
+    metavar="NAME",
+    help="Ray namespace of the actors; the same for all front doors.",
+)
+@click.option(
+    "--ray-cpus",
+    type=click.FloatRange(min=0.0),
+    default=RayCluster.cpus_per_curriculum,
+    show_default=True,
+    metavar="CPUS",
+    help="CPUs that the actor of each curriculum takes from Ray's count.",
 )
 @click.option(
     "--durability",
@@ -118,6 +153,10 @@ def serve(
     listen: tuple[str, ...],
     data_dir: Path | None,
     store_url: str | None,
+    engine_name: str,
+    ray_address: str,
+    ray_namespace: str,
+    ray_cpus: float,
     durability: str,
     config: Path | None,
     allow_curriculum: tuple[str, ...],
@@ -145,6 +184,8 @@ def serve(
         raise click.UsageError("--tls-client-ca needs --tls-cert and --tls-key")
     if data_dir is not None and store_url is not None:
         raise click.UsageError("--data-dir and --store exclude each other")
+    if engine_name == "ray" and not (store_url or "").startswith(("postgresql:", "postgres:")):
+        raise click.UsageError("--engine ray needs --store postgresql://..., which actors on any node can reach")
     configure_logs(log_format, log_level)
     tls = TlsFiles(tls_cert, tls_key, tls_client_ca) if tls_cert is not None and tls_key is not None else None
     with _one_line_errors():
@@ -159,9 +200,22 @@ def serve(
             else:
                 _log.warning("nothing_is_kept", reason="no --data-dir and no --store: all ends with this process")
             limits = replace(Limits(), max_message_bytes=max_message_mib << 20)
+            engine: LocalEngine | RayEngine
+            if engine_name == "ray" and store is not None and store_url is not None:
+                cluster = RayCluster(ray_address, ray_namespace, ray_cpus)
+                engine = RayEngine(
+                    store,
+                    store_url,
+                    Durability(durability),
+                    cluster=cluster,
+                    limits=limits,
+                    allowed_curricula=allow_curriculum,
+                )
+            else:
+                engine = LocalEngine(store, limits=limits, allowed_curricula=allow_curriculum)
             asyncio.run(
                 _serve(
-                    LocalEngine(store, limits=limits, allowed_curricula=allow_curriculum),
+                    engine,
                     configured,
                     listen=listen,
                     tls=tls,
@@ -173,7 +227,7 @@ def serve(
 
 
 async def _serve(
-    engine: LocalEngine,
+    engine: Engine,
     configured: list[ConfiguredCurriculum],
     *,
     listen: tuple[str, ...],
@@ -196,12 +250,23 @@ async def _serve(
         loop.add_signal_handler(number, on_signal, number)
     async with engine:
         for each in configured:
-            try:
-                await engine.create(each.name, each.spec, allow_existing=True, trusted=True)
-            except RequestError as error:
-                raise ConfigError(f"{each.place}: curricula.{each.name}: {error}") from error
+            await _create(engine, each, stop)
         async with Server(engine, listen=listen, tls=tls, authorizer=authorizer, insecure=insecure, settings=settings):
             await stop.wait()
+
+
+async def _create(engine: Engine, configured: ConfiguredCurriculum, stop: asyncio.Event) -> None:
+    """Create a curriculum of the file; where Ray cannot be reached yet, as soon as it can."""
+    while not stop.is_set():
+        try:
+            await engine.create(configured.name, configured.spec, allow_existing=True, trusted=True)
+            return
+        except RequestError as error:
+            if not (isinstance(engine, RayEngine) and isinstance(error, Unavailable)):
+                raise ConfigError(f"{configured.place}: curricula.{configured.name}: {error}") from error
+            _log.warning("waiting_for_ray", curriculum=configured.name, reason=str(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _RAY_RETRY_SECONDS)
 
 
 @contextlib.contextmanager

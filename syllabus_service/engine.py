@@ -34,6 +34,7 @@ from syllabus_service.store import (
     Store,
     StoredCurriculum,
     StoreError,
+    StoreFencedError,
     StoreUnavailableError,
 )
 
@@ -95,7 +96,8 @@ class LocalEngine:
     async def start(self) -> None:
         """Recover what is stored. A curriculum that cannot be recovered is logged and refused; the others are served.
 
-        Raises StoreUnavailableError where the store cannot be read at all.
+        Raises StoreUnavailableError where the store cannot be read at all, and StoreFencedError where the ``only``
+        curriculum to serve has been taken over by another process already.
         """
         if self._store is None:
             return
@@ -107,7 +109,9 @@ class LocalEngine:
                 runner_parts = await self._in_thread(self._recover_stored, self._store, stored, spec)
             except StoreUnavailableError:
                 raise
-            except Exception as error:  # noqa: BLE001 - logged, and told to whoever asks for it
+            except Exception as error:
+                if isinstance(error, StoreFencedError) and self._only is not None:
+                    raise
                 _log.exception("recovery_failed", curriculum=stored.name)
                 self._broken[stored.name] = FailedPrecondition(
                     f"curriculum {stored.name} could not be recovered: {error}"
@@ -177,7 +181,7 @@ class LocalEngine:
                 return self._existing(name, spec, allow_existing) or adopted
             packed = spec.SerializeToString(deterministic=True)
             self._uncertain[name] = incarnation
-            with _refusals():
+            with store_refusals():
                 await self._in_thread(self._store.create_curriculum, name, incarnation, packed)
             del self._uncertain[name]
             make_host = self._host_maker(spec)
@@ -212,7 +216,7 @@ class LocalEngine:
                 del self._runners[name]
             if self._store is not None:
                 try:
-                    with _refusals():
+                    with store_refusals():
                         await self._in_thread(self._store.delete_curriculum, name)
                 except NotFound:
                     pass  # hosted for an object: never stored
@@ -238,6 +242,15 @@ class LocalEngine:
         """Whether every curriculum that is served can be made durable now."""
         return not any(isinstance(runner.refusal, Unavailable) for runner in self._runners.values())
 
+    def is_taken_over(self, name: str) -> bool:
+        """Whether another process has become the writer of a curriculum, so that it is refused here for good."""
+        return isinstance(self._get(name).ended, Unavailable)
+
+    @property
+    def num_broken(self) -> int:
+        """Curricula that could not be recovered, or are half deleted."""
+        return len(self._broken)
+
     def on_available_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` in the loop whenever ``available`` may have changed."""
         self._listeners.append(listener)
@@ -253,7 +266,7 @@ class LocalEngine:
         incarnation = self._uncertain.pop(name, None)
         if incarnation is None:
             return None
-        with _refusals():
+        with store_refusals():
             for stored in await self._in_thread(store.list_curricula):
                 if (stored.name, stored.incarnation) == (name, incarnation):
                     spec = pb.CurriculumSpec.FromString(stored.spec)
@@ -323,7 +336,7 @@ class LocalEngine:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def store_refusals() -> Iterator[None]:
     """What the store says, as a refusal of the request."""
     try:
         yield

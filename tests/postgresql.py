@@ -29,14 +29,18 @@ _SETTINGS = (
 class PostgresServer:
     """A database server that is started, stopped and killed by its process id.
 
-    PostgreSQL refuses to run as root; then it runs as nobody, from a directory in the system's temporary one.
+    PostgreSQL refuses to run as root; then it runs as nobody, from a directory in the system's temporary one. Where root
+    is the only user that there is, as in a namespace of one's own, it is nobody in a further namespace.
     """
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="syllabus-pg-", dir="/tmp"))  # short: a socket's path is
         self._process: subprocess.Popen[bytes] | None = None
         self._as_user: dict[str, Any] = {"cwd": self.directory, "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
-        if os.geteuid() == 0:
+        self._prefix: tuple[str, ...] = ()
+        if os.geteuid() == 0 and _root_is_alone():
+            self._prefix = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}")
+        elif os.geteuid() == 0:
             os.chown(self.directory, _NOBODY, _NOBODY)
             self._as_user |= {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
         self._bin = self._binaries()
@@ -72,7 +76,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, and wait until it takes connections."""
-        arguments: list[Any] = [self._bin / "postgres", "-D", self._data, "-k", self.directory]
+        arguments: list[Any] = [*self._prefix, self._bin / "postgres", "-D", self._data, "-k", self.directory]
         for setting in _SETTINGS:
             arguments += ["-c", setting]
         log = (self.directory / "log").open("ab")
@@ -143,4 +147,9 @@ class PostgresServer:
         return installed / "bin"
 
     def _run(self, *arguments: Any) -> None:
-        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, **self._as_user)
+        subprocess.run((*self._prefix, *arguments), check=True, stdout=subprocess.DEVNULL, **self._as_user)
+
+
+def _root_is_alone() -> bool:
+    """Whether no user but root is mapped into this process's namespace."""
+    return Path("/proc/self/uid_map").read_text().split()[::2] == ["0", "1"]

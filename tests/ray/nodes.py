@@ -1,0 +1,156 @@
+"""A Ray cluster of several nodes on this machine: started, killed, frozen and started again by a test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A node that is silent is given up within about ten seconds, so that tests need not wait for Ray's half minute.
+_ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_server_port_wait_time_s": "60",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+_TRIES = 3
+
+
+class RayNodes:
+    """A head without room for actors' CPUs, and nodes, each with processes of its own.
+
+    Args:
+        nodes: how many nodes beside the head.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self._patch = pytest.MonkeyPatch()
+        for name, value in _ENVIRONMENT.items():
+            self._patch.setenv(name, value)
+        self._cluster: Any = None
+        self._directories: list[Path] = []
+        self.nodes: list[Any] = []
+        try:
+            self.start_head()
+            for _ in range(nodes):
+                self.add_node()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def address(self) -> str:
+        """Where the head listens."""
+        return str(self._cluster.address)
+
+    def start_head(self, port: int = 0) -> None:
+        """Start the head. It was seen not to come up, for no reason that concerns us: so it has three tries."""
+        from ray.cluster_utils import Cluster
+
+        for attempt in range(_TRIES):
+            # Directly in /tmp, because Ray's sockets have long names and their paths are bounded.
+            self._directories.append(Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp")))
+            arguments = {
+                "num_cpus": 1,
+                "include_dashboard": False,
+                "object_store_memory": 200 << 20,
+                "temp_dir": str(self._directories[-1]),
+                **({"port": port} if port else {}),
+            }
+            try:
+                self._cluster = Cluster(initialize_head=True, head_node_args=arguments, shutdown_at_exit=False)
+            except Exception:
+                if attempt == _TRIES - 1:
+                    raise
+            else:
+                return
+
+    def add_node(self) -> Any:
+        """Start another node."""
+        node = self._cluster.add_node(num_cpus=1, object_store_memory=200 << 20)
+        self.nodes.append(node)
+        return node
+
+    def kill_head(self) -> None:
+        """kill -9 everything of the head, and of the nodes, which end without one."""
+        for node in [self._cluster.head_node, *self.nodes]:
+            self._kill(node)
+        self.nodes.clear()
+
+    def kill_node(self, node: Any) -> None:
+        """kill -9 a node: its raylet, and the actors on it."""
+        self._kill(node)
+        self.nodes.remove(node)
+        self._cluster.worker_nodes.discard(node)
+
+    def freeze(self, node: Any) -> list[psutil.Process]:
+        """SIGSTOP all of a node: for everybody else, it is cut off. What was stopped."""
+        processes = self.processes(node)
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
+        return processes
+
+    @staticmethod
+    def thaw(processes: list[psutil.Process]) -> None:
+        """SIGCONT."""
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+
+    def processes(self, node: Any) -> list[psutil.Process]:
+        """The processes of a node: raylet and the rest, actors last."""
+        roots = [
+            psutil.Process(info.process.pid)
+            for infos in node.all_processes.values()
+            for info in infos
+            if psutil.pid_exists(info.process.pid)
+        ]
+        return [*roots, *(child for root in roots for child in root.children(recursive=True))]
+
+    def actors(self) -> dict[int, Any]:
+        """The node of each actor's process, by process id."""
+        found = {}
+        for node in [self._cluster.head_node, *self.nodes]:
+            for process in self.processes(node):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if " ".join(process.cmdline()).startswith("ray::CurriculumActor"):
+                        found[process.pid] = node
+        return found
+
+    def close(self) -> None:
+        """End everything, and remove its files."""
+        for node in [*([self._cluster.head_node] if self._cluster is not None else []), *self.nodes]:
+            self._kill(node)
+        for directory in self._directories:
+            shutil.rmtree(directory, ignore_errors=True)
+        self._patch.undo()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _kill(self, node: Any) -> None:
+        processes = self.processes(node)
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+        psutil.wait_procs(processes, timeout=10)
