@@ -1,9 +1,12 @@
 # The service as an image: `make image`, or any builder of Dockerfiles. See docs/operations.md.
 #
-# BASE is a Debian or Ubuntu root with Python 3.11 as python3, its venv module and pip. Pin it by digest in production.
+# BASE is a Debian or Ubuntu root with Python 3.11 as python3 and its venv module. Pin it by digest in production.
+# EXTRAS are those of pyproject.toml. Front doors before a Ray cluster need ray besides.
 ARG BASE=python:3.11.13-slim-bookworm
+ARG EXTRAS=metrics,postgresql,service,tracing
 
 FROM ${BASE} AS build
+ARG EXTRAS
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY syllabus_client syllabus_client
@@ -11,7 +14,7 @@ COPY syllabus_service syllabus_service
 # The environment that goes into the image has no pip and no compiler.
 RUN python3 -m venv /opt/build \
  && python3 -m venv --without-pip /opt/syllabus \
- && /opt/build/bin/pip --python /opt/syllabus/bin/python install --quiet --no-cache-dir --no-compile '.[postgresql,service]' \
+ && /opt/build/bin/pip --python /opt/syllabus/bin/python install --quiet --no-cache-dir --no-compile ".[${EXTRAS}]" \
  && /opt/syllabus/bin/python -m compileall -q /opt/syllabus/lib
 
 FROM ${BASE}
