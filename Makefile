@@ -81,7 +81,7 @@ lint-imports: .venv/ready
 	$(BIN)/lint-imports --no-cache
 
 lint-image: .venv/ready
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint Dockerfile deploy/examples/*.Dockerfile
 
 format: .venv/ready  ## Bring the sources into form
 	$(BIN)/ruff check --fix .
