@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_client.wire import codec
 from syllabus_client.wire import curriculum_pb2 as pb
+from syllabus_client.wire.codec import varint
 from syllabus_service import journal_pb2
 from syllabus_service.curricula import EpisodeBatch, StepBatch
 from syllabus_service.errors import InvalidArgument, ResourceExhausted
@@ -22,6 +23,8 @@ from syllabus_service.limits import Limits
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_SEQUENCE = (1 << 63) - 1
+
+_METRICS_TAG = varint(journal_pb2.Command.METRICS_BATCH_FIELD_NUMBER << 3 | 2)
 
 RECORD_VERSION = 1
 """Version of the journal records that are written; those of earlier versions are read, those of later ones refused."""
@@ -140,7 +143,8 @@ class Command:
         )
         match self.body:
             case Metrics():
-                record.metrics_batch = self.payload
+                # What the message would be with metrics_batch set, without copying the payload in and out.
+                return record.SerializeToString() + _METRICS_TAG + varint(len(self.payload)) + self.payload
             case CustomUpdate():
                 record.custom_update = self.payload
             case AddAgent():
@@ -398,7 +402,7 @@ def _decode_custom_update(request: pb.CustomUpdateRequest) -> CustomUpdate:
 
 def _not_negative(tensor: pb.Tensor, path: str, rows: int) -> np.ndarray:
     array = codec.column(tensor, path, np.int64, (), rows)
-    if rows and array.min() < 0:
+    if (array < 0).any():
         row = int(np.flatnonzero(array < 0)[0])
         raise codec.InvalidFieldError(f"{path}[{row}]", f"expected at least 0, got {array[row]}")
     return array
@@ -406,9 +410,8 @@ def _not_negative(tensor: pb.Tensor, path: str, rows: int) -> np.ndarray:
 
 def _unit_interval(tensor: pb.Tensor, path: str, rows: int) -> np.ndarray:
     array = codec.column(tensor, path, np.float64, (), rows)
-    inside = (array >= 0.0) & (array <= 1.0)
-    if not inside.all():
-        row = int(np.flatnonzero(~inside)[0])
+    if rows and not (array.min() >= 0.0 and array.max() <= 1.0):  # NaN is neither
+        row = int(np.flatnonzero(~((array >= 0.0) & (array <= 1.0)))[0])
         raise codec.InvalidFieldError(f"{path}[{row}]", f"expected a number in [0, 1], got {array[row]}")
     return array
 

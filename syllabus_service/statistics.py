@@ -7,78 +7,119 @@ from typing import Any
 import numpy as np
 
 from syllabus_service.curricula import EpisodeBatch
+from syllabus_service.table_rows import put_rows
 
 DENSE_TASKS = 1 << 22  #: up to this many tasks every task has its row from the start (48 bytes each)
 SPARSE_ROWS = 1 << 18  #: beyond, rows are given to the first so many tasks that have an episode
 
 _COLUMNS = ("num_episodes", "return_mean", "return_m2", "length_mean", "length_m2", "num_successes")
+_COUNTS = ("num_episodes", "num_successes")
 
 
 class EpisodeColumns:
     """Running count, mean and variance of returns and lengths, and successes, for a number of rows.
 
     Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979), eq. 2.1, so a mean and a variance do
-    not suffer from the cancellation of sums of squares. O(n log n) for n episodes, and
-    O(n) where there are at most 4 n rows.
+    not suffer from the cancellation of sums of squares. O(n) for n episodes. The six numbers of a row lie together: a
+    batch over many tasks waits for memory once a row. Counts are float64 there, exact up to 2**53.
     """
 
     def __init__(self, rows: int) -> None:
-        self.num_episodes = np.zeros(rows, np.int64)
-        self.return_mean = np.zeros(rows)
-        self.return_m2 = np.zeros(rows)
-        self.length_mean = np.zeros(rows)
-        self.length_m2 = np.zeros(rows)
-        self.num_successes = np.zeros(rows, np.int64)
+        self._table = np.zeros((rows, len(_COLUMNS)))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def num_episodes(self) -> np.ndarray:
+        """int64 (rows,). O(rows)."""
+        return self.column("num_episodes")
+
+    def grow(self, rows: int) -> None:
+        """Append empty rows."""
+        self._table = np.concatenate([self._table, np.zeros((rows, len(_COLUMNS)))])
 
     def add(self, rows: np.ndarray, returns: np.ndarray, lengths: np.ndarray, successes: np.ndarray) -> None:
         """Count n episodes: the row of each, its return, its length in steps, and whether it succeeded."""
-        if len(self.num_episodes) <= 4 * len(rows):  # a slot for every row costs less than to sort for those there are
-            new = np.bincount(rows, minlength=len(self.num_episodes))
-            touched, group = np.flatnonzero(new), rows
+        if len(self._table) <= 4 * len(rows):  # all rows cost less than to find out which there are
+            touched, group = np.arange(len(self._table)), rows
         else:
-            touched, group = np.unique(rows, return_inverse=True)
-            new = np.bincount(group)
-        size = len(new)
-        divisor = np.maximum(new, 1)
-        here: Any = slice(None) if size == len(touched) else touched
-        new_here = new[here]
-        old = self.num_episodes[touched]
-        total = old + new_here
-        for values, mean, m2 in (
-            (returns, self.return_mean, self.return_m2),
-            (lengths.astype(np.float64), self.length_mean, self.length_m2),
-        ):
+            touched, group = self._distinct(rows)
+        size = len(touched)
+        new = np.bincount(group, minlength=size).astype(np.float64)
+        before = self._table.take(touched, axis=0).T.copy()
+        old = before[0].copy()
+        before[0] += new
+        total = np.maximum(before[0], 1.0)
+        divisor, share = np.maximum(new, 1.0), new / total
+        weight = old * share
+        some = new > 0
+        for values, mean, m2 in ((returns, before[1], before[2]), (lengths.astype(np.float64), before[3], before[4])):
             new_mean = np.bincount(group, weights=values, minlength=size) / divisor
-            deviation = values - new_mean[group]
-            new_m2 = np.bincount(group, weights=deviation * deviation, minlength=size)[here]
-            delta = new_mean[here] - mean[touched]
-            mean[touched] += delta * (new_here / total)
-            m2[touched] += new_m2 + delta * delta * (old * (new_here / total))
-        self.num_successes[touched] += np.bincount(group, weights=successes, minlength=size)[here].astype(np.int64)
-        self.num_episodes[touched] = total
+            deviation = values - new_mean.take(group)
+            delta = np.where(some, new_mean - mean, 0.0)
+            mean += delta * share
+            m2 += np.bincount(group, weights=deviation * deviation, minlength=size) + delta * delta * weight
+        before[5] += np.bincount(group, weights=successes, minlength=size)
+        put_rows(self._table, touched, before.T.copy())
+
+    def add_all(self, returns: np.ndarray, lengths: np.ndarray, successes: np.ndarray) -> None:
+        """Count n episodes, n > 0, in the first row."""
+        new = len(returns)
+        row = self._table[0]
+        old = row[0]
+        total = old + new
+        for number, values in ((1, returns), (3, lengths.astype(np.float64))):
+            new_mean = values.sum() / new
+            deviation = values - new_mean
+            delta = new_mean - row[number]
+            row[number] += delta * (new / total)
+            row[number + 1] += (deviation * deviation).sum() + delta * delta * (old * (new / total))
+        row[5] += np.count_nonzero(successes)
+        row[0] = total
 
     def rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of chosen rows, named as in the wire's EpisodeStatistics; NaN where a row has no episode."""
-        count = self.num_episodes[rows]
+        count, return_mean, return_m2, length_mean, length_m2, successes = self._table.take(rows, axis=0).T
         some = count > 0
         divisor = np.where(some, count, 1)
         return {
-            "num_episodes": count,
-            "return_mean": np.where(some, self.return_mean[rows], np.nan),
-            "return_std": np.where(some, np.sqrt(self.return_m2[rows] / divisor), np.nan),
-            "length_mean": np.where(some, self.length_mean[rows], np.nan),
-            "length_std": np.where(some, np.sqrt(self.length_m2[rows] / divisor), np.nan),
-            "success_rate": np.where(some, self.num_successes[rows] / divisor, np.nan),
+            "num_episodes": count.astype(np.int64),
+            "return_mean": np.where(some, return_mean, np.nan),
+            "return_std": np.where(some, np.sqrt(return_m2 / divisor), np.nan),
+            "length_mean": np.where(some, length_mean, np.nan),
+            "length_std": np.where(some, np.sqrt(length_m2 / divisor), np.nan),
+            "success_rate": np.where(some, successes / divisor, np.nan),
         }
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state."""
-        return {name: getattr(self, name).copy() for name in _COLUMNS}
+        return {name: self.column(name) for name in _COLUMNS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore exactly the state that ``state_dict`` gave."""
-        for name in _COLUMNS:
-            setattr(self, name, state[name].copy())
+        self._table = np.empty((len(state[_COLUMNS[0]]), len(_COLUMNS)))
+        for number, name in enumerate(_COLUMNS):
+            self._table[:, number] = state[name]
+
+    def column(self, name: str) -> np.ndarray:
+        """(rows,): one of ``_COLUMNS``; int64 for counts, otherwise float64. O(rows)."""
+        return self._table[:, _COLUMNS.index(name)].astype(np.int64 if name in _COUNTS else np.float64)
+
+    def _distinct(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct rows, int64 (m,), and for each of ``rows`` which of them it is, int64 (n,). O(n), in any order.
+
+        The counts of these rows serve as the place where each row's number is noted, and then come back.
+        """
+        counts, place = self._table.reshape(-1), rows * len(_COLUMNS)  # of the first column
+        kept, numbers = counts.take(place), np.arange(len(rows), dtype=np.float64)
+        counts[place] = numbers
+        last = counts.take(place) == numbers
+        touched = rows[last]
+        counts[place[last]] = np.arange(len(touched), dtype=np.float64)
+        group = counts.take(place).astype(np.int64)
+        counts[place[last]] = kept[last]
+        return touched, group
 
 
 class EpisodeStatistics:
@@ -100,19 +141,23 @@ class EpisodeStatistics:
         if not len(batch):
             return
         successes = batch.progress >= 1.0
-        self.total.add(np.zeros(len(batch), np.int64), batch.episode_returns, batch.lengths, successes)
+        self.total.add_all(batch.episode_returns, batch.lengths, successes)
         if index is None:
             return
-        rows = index if self._dense else self._give_rows(index)
+        if self._dense:
+            self.per_task.add(index, batch.episode_returns, batch.lengths, successes)
+            return
+        rows = self._give_rows(index)
         kept = rows >= 0
         if kept.any():
             self.per_task.add(rows[kept], batch.episode_returns[kept], batch.lengths[kept], successes[kept])
 
     def tasks_by_count(self, top_n: int = 0) -> np.ndarray:
         """int64: the tasks that have an episode, by id; or the top_n of them with most episodes, most first. O(N)."""
-        seen = np.flatnonzero(self.per_task.num_episodes)
+        counts = self.per_task.num_episodes
+        seen = np.flatnonzero(counts)
         if top_n > 0:
-            seen = seen[np.argsort(-self.per_task.num_episodes[seen], kind="stable")[:top_n]]
+            seen = seen[np.argsort(-counts[seen], kind="stable")[:top_n]]
         if self._rows is None:
             return seen
         tasks = np.fromiter(self._rows, np.int64, len(self._rows))[seen]
@@ -153,10 +198,7 @@ class EpisodeStatistics:
             if row < 0 and len(known) < SPARSE_ROWS:
                 row = known[task] = len(known)
             rows[number] = row
-        missing = len(known) - len(self.per_task.num_episodes)
+        missing = len(known) - len(self.per_task)
         if missing > 0:
-            grow = max(missing, len(self.per_task.num_episodes), 64)
-            for name in _COLUMNS:
-                column = getattr(self.per_task, name)
-                setattr(self.per_task, name, np.concatenate([column, np.zeros(grow, column.dtype)]))
+            self.per_task.grow(max(missing, len(self.per_task), 64))
         return rows

@@ -20,6 +20,20 @@ from syllabus_service.state import CurriculumState
 
 
 @dataclass(frozen=True)
+class _Matched:
+    """Rows of a report, matched with assignments."""
+
+    rows: np.ndarray
+    """int64 (m,): the rows that count."""
+    slots: np.ndarray
+    """int64 (a,): the slots of those of them that were handed out."""
+    positions: np.ndarray
+    """int64 (a,): how many commands had been applied when these were drawn."""
+    tasks: np.ndarray
+    """(n, *encoded_shape): the tasks of ALL rows."""
+
+
+@dataclass(frozen=True)
 class CurriculumFailure:
     """A curriculum raised: for the log."""
 
@@ -87,17 +101,17 @@ class Transitions:
     def _apply_episodes(
         self, command: c.Command, reported: c.ReportedEpisodes, session: Session, reply: pb.BatchReply
     ) -> None:
-        rows, slots, tasks = self._resolve(reported, session, pb.BATCH_PART_EPISODES, reply, ends=True)
-        if not len(rows):
+        found = self._resolve(reported, session, pb.BATCH_PART_EPISODES, reply, ends=True)
+        if not len(found.rows):
             return
-        batch = reported.batch(tasks)
-        if len(rows) < len(reported.assignment_ids):
-            batch = batch.select(rows)
-        assigned = slots[slots >= 0]
-        ages = self.state.position - self.state.assignments.positions(assigned)
-        self.state.counters.task_age_sum += int(ages.sum())
-        self.state.counters.task_age_count += len(ages)
-        self._end(assigned, session)
+        batch = reported.batch(found.tasks)
+        if len(found.rows) < len(reported.assignment_ids):
+            batch = batch.select(found.rows)
+        counters = self.state.counters
+        counters.task_age_sum += self.state.position * len(found.slots) - int(found.positions.sum())
+        counters.task_age_count += len(found.slots)
+        self.state.assignments.close(found.slots)
+        session.num_open -= len(found.slots)
         if self._columnar:
             taken = self._at_once(
                 command, "update_on_episodes", len(batch), lambda: self.state.curriculum.update_on_episodes(batch)
@@ -109,17 +123,18 @@ class Transitions:
                 len(batch),
                 lambda row: self.state.curriculum.update_on_episodes(batch.select(slice(row, row + 1))),
             )
-        self._refuse(rows[~taken], pb.BATCH_PART_EPISODES, reply)
         if not taken.all():
+            self._refuse(found.rows[~taken], pb.BATCH_PART_EPISODES, reply)
             batch = batch.select(taken)
-        self.state.counters.num_steps += int(batch.lengths.sum())
+        counters.num_steps += int(batch.lengths.sum())
         index = None if self.state.task_space.num_tasks is None else self.state.task_space.to_index(batch.tasks)
         self.state.statistics.add(batch, index)
 
     def _apply_progress(
         self, command: c.Command, reported: c.ReportedProgress, session: Session, reply: pb.BatchReply
     ) -> None:
-        rows, _, tasks = self._resolve(reported, session, pb.BATCH_PART_PROGRESS, reply)
+        found = self._resolve(reported, session, pb.BATCH_PART_PROGRESS, reply)
+        rows, tasks = found.rows, found.tasks
         progress, env_ids = reported.progress.tolist(), reported.env_ids.tolist()
         update = self.state.curriculum.update_task_progress
         taken = self._one_by_one(
@@ -133,47 +148,47 @@ class Transitions:
     def _apply_steps(
         self, command: c.Command, reported: c.ReportedSteps, session: Session, reply: pb.BatchReply
     ) -> None:
-        rows, _, tasks = self._resolve(reported, session, pb.BATCH_PART_STEPS, reply)
-        if not len(rows):
+        found = self._resolve(reported, session, pb.BATCH_PART_STEPS, reply)
+        if not len(found.rows):
             return
-        batch = reported.batch(tasks)
-        if len(rows) < len(reported.assignment_ids):
-            batch = batch.select(rows)
+        batch = reported.batch(found.tasks)
+        if len(found.rows) < len(reported.assignment_ids):
+            batch = batch.select(found.rows)
         taken = self._at_once(
             command, "update_on_step_batch", len(batch), lambda: self.state.curriculum.update_on_step_batch(batch)
         )
-        self._refuse(rows[~taken], pb.BATCH_PART_STEPS, reply)
+        self._refuse(found.rows[~taken], pb.BATCH_PART_STEPS, reply)
 
     def _apply_released(self, command: c.Command, released: np.ndarray, session: Session, reply: pb.BatchReply) -> None:
-        rows, slots, _ = self._resolve(c.Reported(released, None), session, pb.BATCH_PART_RELEASED, reply, ends=True)
-        if len(rows):
-            self._abandon(slots, command.session_id)
+        found = self._resolve(c.Reported(released, None), session, pb.BATCH_PART_RELEASED, reply, ends=True)
+        if len(found.rows):
+            self._abandon(found.slots, command.session_id)
 
     def _resolve(
         self, reported: c.Reported, session: Session, part: pb.BatchPart, reply: pb.BatchReply, *, ends: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Match rows with assignments, and reject those that match none.
-
-        Returns: the rows that count, int64 (m,); their slots, int64 (m,), -1 for a task that was not handed out; and
-        the tasks of ALL rows, (n, *encoded_shape).
-        """
+    ) -> _Matched:
+        """Match rows with assignments, and reject those that match none."""
+        assignments = self.state.assignments
         ids = reported.assignment_ids
-        slots = self.state.assignments.find(ids)
-        found = slots >= 0
-        safe = np.where(found, slots, 0)
-        own = found & (self.state.assignments.sessions(safe) == session.index)
+        found = assignments.look_up(ids)
+        slots, own = found.slots, found.sessions == session.index
+        if found.all_open and own.all() and not (ends and not assignments.distinct(slots)):  # as it nearly always is
+            tasks = assignments.tasks(slots) if reported.tasks is None else reported.tasks
+            return _Matched(np.arange(len(ids)), slots, found.positions, tasks)
+        is_open = slots >= 0
+        own &= is_open
         counted = own if reported.tasks is None else own | (ids == 0)
         if ends and counted.any():  # an assignment ends once, even within one batch
             twice = np.zeros(len(ids), bool)
-            twice[own] = ~self.state.assignments.first(slots[own])
+            twice[own] = ~assignments.first(slots[own])
             counted = counted & ~twice
         for row in np.flatnonzero(~counted).tolist():
-            foreign = found[row] and not own[row]
+            foreign = is_open[row] and not own[row]
             reason = pb.REJECTION_REASON_FOREIGN_ASSIGNMENT if foreign else pb.REJECTION_REASON_ASSIGNMENT_NOT_OPEN
             reply.rejections.add(part=part, row=row, reason=reason)
-        rows = np.flatnonzero(counted)
-        tasks = self.state.assignments.tasks(safe) if reported.tasks is None else reported.tasks
-        return rows, slots[rows], tasks
+        assigned = counted & own
+        tasks = assignments.tasks(np.where(is_open, slots, 0)) if reported.tasks is None else reported.tasks
+        return _Matched(np.flatnonzero(counted), slots[assigned], found.positions[assigned], tasks)
 
     def _at_once(self, command: c.Command, method: str, count: int, tell: Callable[[], None]) -> np.ndarray:
         """Tell the curriculum ``count`` rows in one call. bool (count,): all it took, or nothing."""
@@ -196,10 +211,10 @@ class Transitions:
         ids = self.state.assignments.open(draw.tasks, session.index, self.state.position)
         session.num_open += len(ids)
         tasks = reply.tasks
-        tasks.assignment_id.CopyFrom(codec.to_tensor(ids))
-        tasks.task.CopyFrom(codec.to_tensor(draw.tasks))
+        codec.fill_tensor(tasks.assignment_id, ids)
+        codec.fill_tensor(tasks.task, draw.tasks)
         if draw.probabilities is not None:
-            tasks.probability.CopyFrom(codec.to_tensor(np.asarray(draw.probabilities, np.float64)))
+            codec.fill_tensor(tasks.probability, np.asarray(draw.probabilities, np.float64))
         if draw.purposes is not None and (draw.purposes != TRAIN).any():
             tasks.purpose.extend(draw.purposes.tolist())
         tasks.position = self.state.position
@@ -214,10 +229,6 @@ class Transitions:
         return draw
 
     # What ends assignments
-
-    def _end(self, slots: np.ndarray, session: Session) -> None:
-        self.state.assignments.close(slots)
-        session.num_open -= len(slots)
 
     def _abandon(self, slots: np.ndarray, session_id: str) -> None:
         """Abandon the assignments of slots, which may belong to several sessions."""

@@ -135,7 +135,10 @@ class DiscreteTaskSpace(TaskSpace):
         return [values.own(self._values[i]) for i in ids.tolist()]
 
     def contains_encoded(self, encoded: np.ndarray) -> np.ndarray:
-        ids, valid = whole_numbers(self._rows(encoded))
+        encoded = self._rows(encoded)
+        if encoded.dtype == np.int64:  # as they are drawn and travel
+            return (encoded >= 0) & (encoded < self.num_tasks)
+        ids, valid = whole_numbers(encoded)
         return valid & (ids >= 0) & (ids < self.num_tasks)
 
     def sample(self, k: int, rng: np.random.Generator) -> np.ndarray:

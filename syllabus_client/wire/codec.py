@@ -42,12 +42,19 @@ class InvalidFieldError(ValueError):
 
 def to_tensor(array: np.ndarray | float | int | bool | list) -> pb.Tensor:
     """Return ``array`` as a Tensor. Raises TypeError for a dtype that the wire does not carry. O(size), one copy."""
-    array = np.asarray(array)
-    number = _DTYPE_IDS.get(array.dtype.newbyteorder("<"))
+    tensor = pb.Tensor()
+    fill_tensor(tensor, np.asarray(array))
+    return tensor
+
+
+def fill_tensor(tensor: pb.Tensor, array: np.ndarray) -> None:
+    """Make an empty Tensor, such as a field of another message, hold ``array``; otherwise as ``to_tensor``."""
+    number = _DTYPE_IDS.get(array.dtype) or _DTYPE_IDS.get(array.dtype.newbyteorder("<"))
     if number is None:
         raise TypeError(f"arrays of dtype {array.dtype} do not travel; use a number or bool dtype of at most 64 bits")
-    data = np.ascontiguousarray(array, dtype=_DTYPES[number]).tobytes()
-    return pb.Tensor(dtype=number, shape=array.shape, data=data)  # type: ignore[arg-type]
+    tensor.dtype = number  # type: ignore[assignment]
+    tensor.shape.extend(array.shape)
+    tensor.data = np.asarray(array, dtype=_DTYPES[number]).tobytes()
 
 
 def from_tensor(tensor: pb.Tensor, field: str) -> np.ndarray:
@@ -60,18 +67,20 @@ def from_tensor(tensor: pb.Tensor, field: str) -> np.ndarray:
         raise InvalidFieldError(
             f"{field}.dtype", "expected one of the DataType values other than DATA_TYPE_UNSPECIFIED"
         )
-    shape = tuple(tensor.shape)
+    shape, data = tuple(tensor.shape), tensor.data
     size = 1
     for length in shape:
         if length < 0:
             raise InvalidFieldError(f"{field}.shape", f"expected no negative length, got {list(shape)}")
         size *= length
-    if size * dtype.itemsize != len(tensor.data):
+    if size * dtype.itemsize != len(data):
         expected = f"expected {size * dtype.itemsize} bytes for shape {list(shape)} of {dtype.name}"
-        raise InvalidFieldError(f"{field}.data", f"{expected}, got {len(tensor.data)}")
-    array = np.frombuffer(tensor.data, dtype=dtype)
+        raise InvalidFieldError(f"{field}.data", f"{expected}, got {len(data)}")
+    array = np.frombuffer(data, dtype=dtype)
     if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
         raise InvalidFieldError(f"{field}.data", "expected bool bytes of 0 or 1")
+    if len(shape) == 1:
+        return array
     try:
         return array.reshape(shape)
     except ValueError as error:  # more dimensions, or larger ones, than numpy can index
@@ -87,7 +96,7 @@ def column(
 ) -> np.ndarray:
     """Return a column: an array of exactly ``dtype`` and shape ``(rows, *row_shape)``; any number of rows when None."""
     array = from_tensor(tensor, field)
-    if array.dtype != np.dtype(dtype):
+    if array.dtype != dtype:
         raise InvalidFieldError(f"{field}.dtype", f"expected {np.dtype(dtype).name}, got {array.dtype.name}")
     if array.shape[1:] != row_shape or array.ndim != 1 + len(row_shape):
         wanted = ["n" if rows is None else rows, *row_shape]
@@ -99,11 +108,21 @@ def column(
 
 def finite(array: NDArray[np.floating], field: str, *, allow_nan: bool = False) -> np.ndarray:
     """Return ``array``; raise InvalidFieldError naming the first row that is not finite."""
-    bad = np.isinf(array) if allow_nan else ~np.isfinite(array)
-    if bad.any():
-        row = int(np.argwhere(bad)[0][0])
+    good = ~np.isinf(array) if allow_nan else np.isfinite(array)
+    if not good.all():
+        row = int(np.argwhere(~good)[0][0])
         raise InvalidFieldError(f"{field}[{row}]", f"expected a finite number, got {array[row]}")
     return array
+
+
+def varint(number: int) -> bytes:
+    """``number``, not negative, as protobuf writes it: seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def tensor_map(arrays: Mapping[str, np.ndarray]) -> dict[str, pb.Tensor]:

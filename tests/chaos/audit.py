@@ -41,7 +41,7 @@ class Evidence:
     def return_sums(self) -> dict[int, float]:
         """Sums of returns by task."""
         per_task = self.host._state.statistics.per_task
-        return dict(enumerate((per_task.num_episodes * per_task.return_mean).tolist()))
+        return dict(enumerate((per_task.num_episodes * per_task.column("return_mean")).tolist()))
 
 
 def make_host(spec: pb.CurriculumSpec) -> CurriculumHost:
