@@ -21,6 +21,7 @@
 {{- else }}
 - --engine=ray
 - --ray-address={{ .Values.frontDoors.rayAddress }}
+- --ray-cpus={{ .Values.frontDoors.cpusPerCurriculum }}
 - {{ printf "--store=%s" .Values.frontDoors.databaseUrl | quote }}
 {{- end }}
 - --durability={{ .Values.durability }}

@@ -1,0 +1,1 @@
+"""What is deployed: the Helm chart, the examples beside it, the image."""
