@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 5.0
 # holds it; an engine that is left behind shows by its curricula's threads.
 _LASTING_THREADS = ("_poll_wrapper", "pytest_timeout", "engine_", "snapshots_")
 _LASTING_PROCESSES = ("resource_tracker", "forkserver", "syllabus-pg-", "postgres: ")
-_LASTING_FILES = ("pymp-",)
+_LASTING_FILES = ("pymp-", "torchinductor_")  # the latter is made, empty, when torch is imported in full
 
 
 @pytest.fixture(scope="session", autouse=True)
