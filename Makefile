@@ -10,8 +10,10 @@ IMAGE_FLAGS ?=
 # make demo: for example DEMO_FLAGS='--seconds 20 --seed 2'.
 DEMO_FLAGS ?=
 LISTEN ?= 127.0.0.1:50051
+# make bench: for example BENCH_FLAGS='--only main_job ingest'.
+BENCH_FLAGS ?=
 
-.PHONY: help demo test test-ray test-libraries test-syllabus lint format proto proto-check proto-release serve bench soak chart image test-image clean
+.PHONY: help demo test test-ray test-libraries test-syllabus lint format proto proto-check proto-release serve bench bench-growth flamegraph test-bench soak chart image test-image clean
 .PHONY: lint-style lint-types lint-imports lint-image
 
 help:  ## This list
@@ -52,7 +54,7 @@ demo: .venv/ready  ## Train on a family of tasks with the embedded service, and 
 	@$(BIN)/python -m examples.demo $(DEMO_FLAGS)
 
 test: .venv/ready  ## The whole suite but Ray's tests
-	$(BIN)/python -m pytest -m 'not ray and not libraries and not syllabus and not chart and not image and not hosts' tests
+	$(BIN)/python -m pytest -m 'not ray and not libraries and not syllabus and not chart and not image and not hosts and not bench' tests
 	$(BIN)/python -m pytest --doctest-modules syllabus_client syllabus_service
 
 test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network namespace of their own
@@ -106,9 +108,20 @@ proto-release: .venv/ready  ## Freeze the contract: what proto-check compares ag
 serve: .venv/ready  ## A service on loopback, or on LISTEN=
 	@$(BIN)/syllabus-service serve --listen $(LISTEN)
 
-bench: .venv/ready  ## Every benchmark of benchmarks/
-	@set -e; for each in benchmarks/[a-z]*.py; do \
-	  name=$$(basename $$each .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+bench: .venv/ready  ## The budget, measured beside what else there is: tables, benchmarks/results, the docs (15 minutes)
+	-@$(MAKE) --no-print-directory --keep-going .venv-syllabus/ready .venv-ray/ready
+	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
+bench-growth: .venv/ready  ## Curves: environments, processes, sessions, tasks, episode length
+	-@$(MAKE) --no-print-directory .venv-syllabus/ready
+	$(BIN)/python -m benchmarks --growth $(BENCH_FLAGS)
+
+flamegraph: .venv/ready  ## Where a client's and a service's time goes, as pictures by py-spy
+	@$(BIN)/pip install $(PIP_FLAGS) -e '.[bench]'
+	$(BIN)/python -m benchmarks.flamegraph
+
+test-bench: .venv/ready  ## Every benchmark as a smoke run
+	$(BIN)/python -m pytest -m bench tests/benchmarks
 
 soak: .venv/ready  ## Faults for a long time: kills, cut connections, replaced workers
 	$(BIN)/python -m tests.soak

@@ -59,7 +59,7 @@ def run(sessions: int, rows: int, in_flight: int, seconds: float, quiet_seconds:
     Args:
         sessions: of the flood.
         rows: episodes of each of its batches.
-        in_flight: batches of each session without an answer; the service reads on only at less than 32.
+        in_flight: batches of each session without an answer.
         seconds: how long the flood lasts.
         quiet_seconds: how long before and after it are looked at.
     """
@@ -96,7 +96,7 @@ def run(sessions: int, rows: int, in_flight: int, seconds: float, quiet_seconds:
         for start, end in itertools.pairwise(marks)
     ]
     usual = 2 * float(np.percentile(before, 99))
-    calm = probed.latencies[(probed.latencies[:, 0] > asked_to_stop) & (probed.latencies[:, 1] < usual)]
+    calm = probed.latencies[(probed.latencies[:, 0] >= marks[2]) & (probed.latencies[:, 1] < usual)]
     return Run(
         {
             "flood_episodes_per_s": answered / elapsed,
@@ -110,7 +110,8 @@ def run(sessions: int, rows: int, in_flight: int, seconds: float, quiet_seconds:
             "health_checks": float(len(watch.health)),
             "health_not_serving": float(sum(answer != "SERVING" for *_, answer in watch.health)),
             "health_longest_ms": max(took for _, took, _ in watch.health) * 1e3,
-            "recovery_s": float(calm[0, 0]) - asked_to_stop if len(calm) else float("inf"),
+            "drain_s": marks[2] - asked_to_stop,
+            "recovery_s": float(calm[0, 0]) - marks[2] if len(calm) else float("inf"),
         },
         window.noise,
     )
