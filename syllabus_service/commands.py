@@ -14,7 +14,6 @@ from google.protobuf.message import DecodeError
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_client.wire import codec
 from syllabus_client.wire import curriculum_pb2 as pb
-from syllabus_client.wire.codec import varint
 from syllabus_service import journal_pb2
 from syllabus_service.curricula import EpisodeBatch, StepBatch
 from syllabus_service.errors import InvalidArgument, ResourceExhausted
@@ -24,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_SEQUENCE = (1 << 63) - 1
 
-_METRICS_TAG = varint(journal_pb2.Command.METRICS_BATCH_FIELD_NUMBER << 3 | 2)
+_METRICS_BATCH = journal_pb2.Command.METRICS_BATCH_FIELD_NUMBER
 
 RECORD_VERSION = 1
 """Version of the journal records that are written; those of earlier versions are read, those of later ones refused."""
@@ -143,8 +142,7 @@ class Command:
         )
         match self.body:
             case Metrics():
-                # What the message would be with metrics_batch set, without copying the payload in and out.
-                return record.SerializeToString() + _METRICS_TAG + varint(len(self.payload)) + self.payload
+                return record.SerializeToString() + codec.embedded(_METRICS_BATCH, self.payload)
             case CustomUpdate():
                 record.custom_update = self.payload
             case AddAgent():
@@ -216,6 +214,15 @@ def metrics_command(
     except codec.InvalidFieldError as error:
         raise _invalid(f"batch.{error.field}", error.expected) from error
     return Command(session_id, sequence, acknowledged, body, message.SerializeToString(deterministic=True))
+
+
+def draw_command(session_id: str, sequence: int, num_tasks: int, limits: Limits) -> Command:
+    """A metrics batch that only draws, of a sender that has every answer before this one."""
+    _check_session(session_id, sequence)
+    if not 1 <= num_tasks <= limits.max_tasks_per_request:
+        raise _invalid("num_tasks", f"expected 1 to {limits.max_tasks_per_request}, got {num_tasks}")
+    payload = pb.MetricsBatch(num_tasks=num_tasks).SerializeToString(deterministic=True)
+    return Command(session_id, sequence, sequence - 1, Metrics(num_tasks=num_tasks), payload)
 
 
 def custom_update_command(request: pb.CustomUpdateRequest, limits: Limits) -> Command:

@@ -23,10 +23,16 @@ class Room:
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
+    def enter_now(self, size: int) -> bool:
+        """Take the room of an item of ``size`` bytes, if there is some and nobody waits for it. Whether it did."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._take(size)
+        return True
+
     async def enter(self, size: int) -> None:
         """Wait until there is room for an item of ``size`` bytes, and take it."""
-        if not self._waiting and self._fits(size):
-            self._take(size)
+        if self.enter_now(size):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((turn, size))

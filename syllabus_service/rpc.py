@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from syllabus_client.wire.metadata import APPLIED
 from syllabus_service.authorization import SERVICE, Authorizer, Caller, OpenStream
+from syllabus_service.envelope import Envelope
 from syllabus_service.errors import FailedPrecondition, InvalidArgument, RequestError
 from syllabus_service.metrics.door_tallies import DoorTallies
 
@@ -166,8 +167,8 @@ def _parser(message_class: type[Message], tallies: DoorTallies) -> Callable[[byt
     return parse
 
 
-def _serializer(tallies: DoorTallies) -> Callable[[Message], bytes]:
-    def serialize(message: Message) -> bytes:
+def _serializer(tallies: DoorTallies) -> Callable[[Message | Envelope], bytes]:
+    def serialize(message: Message | Envelope) -> bytes:
         started = time.perf_counter()
         data = message.SerializeToString()
         tallies.serialize_seconds += time.perf_counter() - started

@@ -199,10 +199,11 @@ class CurriculumRunner:
         """
         self._check_serving()
         size = len(command.payload)
-        await self._room.enter(size)
-        if self.refusal is not None:
-            self._room.leave(1, size)
-            raise self.refusal
+        if not self._room.enter_now(size):
+            await self._room.enter(size)
+            if self.refusal is not None:
+                self._room.leave(1, size)
+                raise self.refusal
         future: asyncio.Future[Reply] = self._loop.create_future()
         self.tallies.queued()
         self._put(_Submission(command, future))

@@ -19,10 +19,12 @@ from syllabus_service.commands import (
     check_name,
     check_session_id,
     custom_update_command,
+    draw_command,
     metrics_command,
     restore_command,
 )
 from syllabus_service.engine_interface import Engine, ServedCurriculum
+from syllabus_service.envelope import Envelope
 from syllabus_service.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted
 from syllabus_service.metrics.door_tallies import DoorTallies
 from syllabus_service.streams import MetricsStream, StreamRegistry, check_incarnation, check_open
@@ -94,13 +96,12 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
 
     # Environments
 
-    async def GetTask(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskResponse:
+    async def GetTask(self, request: pb.GetTaskRequest, caller: Caller) -> Envelope:
         runner = await self._engine.get(request.curriculum)
-        if request.num_tasks < 1:
-            raise InvalidArgument("num_tasks: expected at least 1, got 0", field="num_tasks")
-        message = pb.MetricsBatch(num_tasks=request.num_tasks)
-        reply = await runner.submit(self._unary_metrics(runner, request.session_id, request.sequence, message))
-        return pb.GetTaskResponse(reply=reply, incarnation=runner.incarnation)  # type: ignore[arg-type]
+        command = draw_command(request.session_id, request.sequence, request.num_tasks, self._limits)
+        reply = await runner.submit(command)
+        rest = pb.GetTaskResponse(incarnation=runner.incarnation).SerializeToString()
+        return Envelope(pb.GetTaskResponse.REPLY_FIELD_NUMBER, reply, rest)
 
     async def ReportEpisode(self, request: pb.ReportEpisodeRequest, caller: Caller) -> pb.ReportEpisodeResponse:
         runner = await self._engine.get(request.curriculum)
@@ -113,7 +114,7 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
 
     async def StreamMetrics(
         self, requests: AsyncIterator[pb.StreamMetricsRequest], caller: Caller
-    ) -> AsyncIterator[pb.StreamMetricsResponse]:
+    ) -> AsyncIterator[pb.StreamMetricsResponse | Envelope]:
         opening = check_open(await anext(requests, None))
         runner = await self._engine.get(opening.curriculum)
         check_incarnation(runner, opening.incarnation)
@@ -154,7 +155,9 @@ class CurriculumServicer(pb_grpc.CurriculumServiceServicer):
         if request.top_n > _MAX_WATCHED_TASKS:
             raise InvalidArgument(f"top_n: expected at most {_MAX_WATCHED_TASKS}, got {request.top_n}", field="top_n")
         while self._drain_error is None:
-            yield await runner.ask(request)  # type: ignore[misc]
+            response: Any = await runner.ask(request)
+            response.clients.CopyFrom(self._tallies.of(runner.name).clients.to_message())
+            yield response
             try:
                 await asyncio.wait_for(self._drained.wait(), interval)
             except TimeoutError:

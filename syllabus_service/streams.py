@@ -13,6 +13,7 @@ import structlog
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service.commands import check_session_id, metrics_command
 from syllabus_service.engine_interface import ServedCurriculum
+from syllabus_service.envelope import Envelope
 from syllabus_service.errors import Aborted, FailedPrecondition, InvalidArgument, RequestError, ResourceExhausted
 from syllabus_service.limits import Limits
 from syllabus_service.metrics.door_tallies import CurriculumDoorTallies
@@ -21,6 +22,7 @@ from syllabus_service.sessions import Reply
 
 _log = structlog.get_logger(__name__)
 
+_REPLY = pb.StreamMetricsResponse.REPLY_FIELD_NUMBER
 _HEARTBEAT = pb.StreamMetricsResponse(heartbeat=pb.Heartbeat())
 
 
@@ -78,7 +80,7 @@ class MetricsStream:
         """No stream of the session is left."""
         self._runner.detach(self.session_id)
 
-    async def responses(self) -> AsyncIterator[pb.StreamMetricsResponse]:
+    async def responses(self) -> AsyncIterator[pb.StreamMetricsResponse | Envelope]:
         """The answers. Raises the RequestError that ends the stream."""
         try:
             while True:
@@ -87,9 +89,9 @@ class MetricsStream:
                     await self._changed.wait()
                 if not self._answers or (self._cut and self._error is not None):
                     break
-                answer = self._answers[0]
+                answer: asyncio.Future[Reply] | pb.StreamMetricsResponse | Envelope = self._answers[0]
                 if isinstance(answer, asyncio.Future):
-                    answer = pb.StreamMetricsResponse(reply=await answer)  # type: ignore[arg-type]
+                    answer = Envelope(_REPLY, await answer)
                 self._answers.popleft()
                 self._room.set()
                 yield answer

@@ -115,8 +115,15 @@ def finite(array: NDArray[np.floating], field: str, *, allow_nan: bool = False) 
     return array
 
 
-def varint(number: int) -> bytes:
-    """``number``, not negative, as protobuf writes it: seven bits a byte, the lowest first."""
+def embedded(field_number: int, data: bytes) -> bytes:
+    """A field of a message as protobuf writes it, whose value is bytes or a message that is serialized already.
+
+    Setting such a field in a message would copy the value twice more.
+    """
+    return _varint(field_number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
