@@ -48,29 +48,6 @@ class RayCurriculumHandle:
         return ray.get(actor.address.remote(), timeout=_LOOKUP_SECONDS), self.name, None
 
 
-class _CurriculumActor:
-    """The actor: the embedded service, in a thread of the actor's process."""
-
-    def __init__(self, pickled: bytes, name: str, host: str | None, lease: float) -> None:
-        import cloudpickle
-        import ray.util
-
-        from syllabus_service.embedded import EmbeddedThread
-
-        host = host or ray.util.get_node_ip_address()
-        host = f"[{host}]" if ":" in host else host
-        curriculum = cloudpickle.loads(pickled)
-        self._service = EmbeddedThread(curriculum, name=name, listen=f"{host}:0", lease=lease, insecure=True)
-
-    def address(self) -> str:
-        """The target to connect to."""
-        return self._service.address
-
-    def stop(self) -> None:
-        """End the service."""
-        self._service.stop()
-
-
 class RayCurriculum(CurriculumClient):
     """The learner's handle of a curriculum in a Ray actor. The actor lives as long as this handle.
 
@@ -131,18 +108,18 @@ def make_ray_curriculum(
 
     Raises:
         ValueError: the name is taken in this cluster.
-        ray.exceptions.RayActorError: the service did not start; with its traceback.
+        ray.exceptions.RayError: the service did not start; with its traceback.
         ray.exceptions.GetTimeoutError: it took longer than ``timeout``.
     """
     import cloudpickle
     import ray
 
+    from syllabus_service.ray_engine.actor import CurriculumActor
+    from syllabus_service.ray_engine.settings import Given
+
     handle = RayCurriculumHandle(name, namespace)
-    # As bytes, because Ray's own way of sending an object makes its arrays read-only.
-    pickled = cloudpickle.dumps(curriculum)
-    # Threads, so that a lookup is answered while the service is being stopped.
-    options = {"name": name, "namespace": namespace, "num_cpus": 0, "max_concurrency": 8}
-    actor = ray.remote(_CurriculumActor).options(**options).remote(pickled, name, host, lease)
+    given = Given(cloudpickle.dumps(curriculum), lease, host)
+    actor = ray.remote(CurriculumActor).options(name=name, namespace=namespace, num_cpus=0).remote(name, given)
     try:
         target = ray.get(actor.address.remote(), timeout=timeout)
         return RayCurriculum(actor, handle, target, timeout=timeout, **kwargs)

@@ -100,8 +100,8 @@ class CurriculumActor:
             answer.refusal.CopyFrom(encode_refusal(failed))
         return answer.SerializeToString()
 
-    async def address(self, host: str) -> str:
-        """Where the actor is its own front door, on a free port of ``host``, without TLS.
+    async def address(self) -> str:
+        """Where the actor is its own front door: a free port of its node's address, without TLS.
 
         Raises AddressError, and what ``LocalEngine.host`` raises.
         """
@@ -109,7 +109,7 @@ class CurriculumActor:
         async with self._opening:
             if self._server is None:
                 settings = ServerSettings(grace_seconds=_GRACE_SECONDS)
-                server = Server(engine, listen=[f"{host}:0"], insecure=True, settings=settings)
+                server = Server(engine, listen=[f"{self._host_address()}:0"], insecure=True, settings=settings)
                 await server.start()
                 self._server = server
         return self._server.addresses[0]
@@ -136,6 +136,13 @@ class CurriculumActor:
         if engine is None:
             raise Unavailable(f"curriculum {self._name} is being stopped")
         return engine, await engine.get(self._name)
+
+    def _host_address(self) -> str:
+        import ray.util
+
+        given = self._source.host if isinstance(self._source, Given) else None
+        host = given or ray.util.get_node_ip_address()
+        return f"[{host}]" if ":" in host else host
 
     async def _host(self, given: Given) -> None:
         import cloudpickle

@@ -41,6 +41,8 @@ class Given:
     """As bytes, because Ray's own way of sending an object makes its arrays read-only."""
     lease_seconds: float
     """How long a session may stay silent."""
+    host: str | None = None
+    """Address that the actor listens on; None: that of its node."""
 
 
 def beat_seconds(lease_seconds: float) -> float:

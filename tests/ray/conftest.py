@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql import PostgresServer
+from tests.ray.nodes import RayNodes
+
 ROOT = Path(__file__).resolve().parents[2]
 _TRIES = 3
 
@@ -19,8 +22,7 @@ _TRIES = 3
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ray, with nothing but a loopback interface around it. Its files go to a temporary directory."""
     ray = pytest.importorskip("ray")
-    if [name for _, name in socket.if_nameindex()] != ["lo"]:
-        pytest.skip("Ray listens on every interface: run make test-ray, which leaves it only a loopback interface")
+    _check_that_nobody_hears()
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "RAY_AUTH_MODE": "disabled"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
@@ -34,6 +36,27 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[RayNodes]:
+    """A Ray cluster of a head and two more nodes, to which this process is not connected."""
+    pytest.importorskip("ray")
+    _check_that_nobody_hears()
+    with RayNodes(2) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[PostgresServer]:
+    """A running PostgreSQL."""
+    with PostgresServer() as server:
+        yield server
+
+
+def _check_that_nobody_hears() -> None:
+    if [name for _, name in socket.if_nameindex()] != ["lo"]:
+        pytest.skip("Ray listens on every interface: run make test-ray, which leaves it only a loopback interface")
+
+
 def _start(directory: Path) -> None:
     """Start Ray. Its head was seen not to come up within 30 s, twice in a row, and then always to: so it has three
     tries of a minute each, and what it logged is shown for each that fails."""
@@ -41,7 +64,7 @@ def _start(directory: Path) -> None:
     for attempt in range(_TRIES):
         place = directory / str(attempt)
         try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=str(place))
+            ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=str(place))
         except Exception as error:
             ray.shutdown()
             logs = sorted(place.glob("session_*/logs/gcs_server*"))

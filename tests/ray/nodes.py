@@ -40,10 +40,13 @@ class RayNodes:
 
     def __init__(self, nodes: int) -> None:
         self._patch = pytest.MonkeyPatch()
-        for name, value in _ENVIRONMENT.items():
+        # Directly in /tmp, because Ray's sockets have long names and their paths are bounded.
+        self._directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        (self._directory / "ray").mkdir()  # where it notes which cluster is the newest
+        self._heads = 0
+        for name, value in {**_ENVIRONMENT, "RAY_TMPDIR": str(self._directory)}.items():
             self._patch.setenv(name, value)
         self._cluster: Any = None
-        self._directories: list[Path] = []
         self.nodes: list[Any] = []
         try:
             self.start_head()
@@ -63,13 +66,12 @@ class RayNodes:
         from ray.cluster_utils import Cluster
 
         for attempt in range(_TRIES):
-            # Directly in /tmp, because Ray's sockets have long names and their paths are bounded.
-            self._directories.append(Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp")))
+            self._heads += 1
             arguments = {
                 "num_cpus": 1,
                 "include_dashboard": False,
                 "object_store_memory": 200 << 20,
-                "temp_dir": str(self._directories[-1]),
+                "temp_dir": str(self._directory / str(self._heads)),
                 **({"port": port} if port else {}),
             }
             try:
@@ -137,8 +139,7 @@ class RayNodes:
         """End everything, and remove its files."""
         for node in [*([self._cluster.head_node] if self._cluster is not None else []), *self.nodes]:
             self._kill(node)
-        for directory in self._directories:
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
         self._patch.undo()
 
     def __enter__(self) -> Self:
