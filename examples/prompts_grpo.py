@@ -1,0 +1,50 @@
+"""Prompts as tasks, in a training loop of one's own: group-relative policy optimization (GRPO, arXiv 2402.03300).
+
+.venv-libraries/bin/python -m examples.prompts_grpo
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.distributions import Categorical
+from torch.utils.data import DataLoader
+
+from examples.prompts_products import Policy, Products, accuracy
+from syllabus_client import CurriculumSampler, DiscreteTaskSpace, make_multiprocessing_curriculum
+from syllabus_service.curricula import create
+
+PROMPTS, GROUP = 32, 8  # prompts in a step, and rollouts of each
+
+
+def main(steps: int = 150, seed: int = 1) -> float:
+    """Train; return the policy's accuracy."""
+    torch.manual_seed(seed)
+    dataset, policy = Products(), Policy()
+    optimizer = torch.optim.Adam(policy.parameters(), lr=0.003)
+    params = {"update_interval": 3200, "topk": 100, "learnable_prob": 0.5}
+    curriculum, task_queue, _ = make_multiprocessing_curriculum(
+        create("learnability", DiscreteTaskSpace(len(dataset)), params, seed=seed)
+    )
+    sampler = CurriculumSampler(task_queue, num_samples=steps * PROMPTS, batch_size=PROMPTS, group_size=GROUP)
+    loader = DataLoader(dataset, batch_size=PROMPTS * GROUP, sampler=sampler)
+    for step, rows in enumerate(loader):
+        answers = Categorical(logits=policy(rows["prompt"]))
+        completions = answers.sample()
+        rewards = (completions == rows["answer"]).float()
+        sampler.report(rows["index"], rewards)
+        groups = rewards.view(PROMPTS, GROUP)
+        advantages = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
+        loss = -(advantages.flatten() * answers.log_prob(completions)).mean() - 0.1 * answers.entropy().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0:
+            print(f"step {step}: reward {rewards.mean():.2f}, accuracy {accuracy(policy):.2f}")
+    sampler.close()
+    print("rollouts:", steps * PROMPTS * GROUP, "counted:", curriculum.summary().num_episodes)
+    curriculum.close()
+    return accuracy(policy)
+
+
+if __name__ == "__main__":
+    print(f"accuracy {main():.2f}")

@@ -1,0 +1,125 @@
+"""Prompts as tasks with torch's DataLoader, torchdata's StatefulDataLoader and torch.distributed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from examples import prompts_grpo
+from examples.prompts_products import Products
+from syllabus_client import CurriculumClient, CurriculumSampler, DiscreteTaskSpace
+from tests.service_process import ServiceProcess
+
+SIZES = {"num_samples": 24, "batch_size": 4, "group_size": 3}
+
+
+@pytest.fixture
+def learner(service: ServiceProcess) -> Iterator[CurriculumClient]:
+    with CurriculumClient(service.target, curriculum="prompts") as client:
+        client.create("online_learning_progress", DiscreteTaskSpace(400), seed=1)
+        yield client
+
+
+def sampler_of(learner: CurriculumClient, **arguments: object) -> CurriculumSampler:
+    return CurriculumSampler(learner.target.address, curriculum="prompts", **{**SIZES, **arguments})
+
+
+def reward_of(rows: dict[str, torch.Tensor]) -> torch.Tensor:
+    return (rows["answer"] % 7 + rows["index"] % 2).float()
+
+
+def check_ledger(learner: CurriculumClient, indices: list[int], rewards: list[float]) -> None:
+    """The service counted each rollout once, with its reward; every prompt's assignment has ended."""
+    assert learner.summary().num_open_assignments == learner.summary().num_rejected == 0
+    tasks = learner.statistics().tasks
+    np.testing.assert_array_equal(np.bincount(indices, minlength=400)[tasks.tasks], tasks.num_episodes)
+    assert tasks.num_episodes.sum() == len(indices)
+    np.testing.assert_allclose(np.bincount(indices, rewards, 400)[tasks.tasks], tasks.num_episodes * tasks.return_mean)
+
+
+def test_grpo_learns_and_each_rollout_is_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        accuracy = prompts_grpo.main(steps=100)
+    finally:
+        torch.set_num_threads(threads)
+    assert accuracy > 0.75
+    said = capsys.readouterr().out
+    assert float(re.findall(r"accuracy (.*)", said)[0]) < 0.2  # at first it guesses
+    assert f"rollouts: {100 * 32 * 8} counted: {100 * 32 * 8}" in said
+
+
+@pytest.mark.parametrize("workers", [{"num_workers": 0}, {"num_workers": 2, "multiprocessing_context": "fork"}])
+def test_a_data_loader_of_any_number_of_workers_loads_what_the_curriculum_draws(
+    learner: CurriculumClient, workers: dict[str, object]
+) -> None:
+    indices, rewards = [], []
+    with sampler_of(learner) as sampler:
+        loader = DataLoader(Products(), batch_size=12, sampler=sampler, **workers)
+        assert len(loader) == 6
+        for rows in loader:
+            sampler.report(rows["index"], reward_of(rows))
+            indices += rows["index"].tolist()
+            rewards += reward_of(rows).tolist()
+        sampler.flush()
+        check_ledger(learner, indices, rewards)
+    assert len(indices) == 72
+    assert len(set(indices)) > 10
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stateful_data_loader_goes_on_in_the_middle_of_an_epoch(learner: CurriculumClient, num_workers: int) -> None:
+    def loader_of(sampler: CurriculumSampler) -> StatefulDataLoader:
+        return StatefulDataLoader(Products(), batch_size=6, sampler=sampler, num_workers=num_workers)
+
+    with sampler_of(learner) as sampler:
+        loader = loader_of(sampler)
+        batches = iter(loader)
+        for _ in range(5):  # the fifth is half of a draw of four groups of three
+            rows = next(batches)
+            sampler.report(rows["index"], reward_of(rows))
+        state = loader.state_dict()
+        del batches, loader
+    with sampler_of(learner) as sampler:
+        loader = loader_of(sampler)
+        loader.load_state_dict(state)
+        sizes = [len(rows["index"]) for rows in loader]
+        assert sizes == [6] * (len(loader) - 5)
+        assert [len(rows["index"]) for rows in loader] == [6] * len(loader)
+
+
+def rank(number: int, world: int, directory: str, target: str) -> None:
+    """One rank of a data-parallel trainer that cuts up one stream of indices, as accelerate does."""
+    torch.distributed.init_process_group("gloo", f"file://{directory}/ranks", rank=number, world_size=world)
+    dataset, seen = Products(), []
+    with CurriculumSampler(target, curriculum="prompts", **SIZES, distributed=True) as sampler:
+        stream = iter(sampler)
+        for _ in range(len(sampler) // 12):
+            mine = [next(stream) for _ in range(12)][number * 6 : (number + 1) * 6]
+            rewards = [float(dataset.answers[index] % 7 + index % 2) for index in mine]
+            sampler.report(mine, rewards)
+            seen += zip(mine, rewards, strict=True)
+        sampler.flush()
+        torch.distributed.barrier()
+    torch.save(seen, f"{directory}/{number}")
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_that_share_a_stream_see_the_same_one_and_report_as_one(
+    learner: CurriculumClient, tmp_path: Path
+) -> None:
+    arguments = (2, str(tmp_path), learner.target.address)
+    torch.multiprocessing.start_processes(rank, arguments, nprocs=2, start_method="fork")
+    seen = [pair for number in range(2) for pair in torch.load(tmp_path / str(number))]
+    indices, rewards = zip(*seen, strict=True)
+    assert learner.summary().num_assignments == 24
+    check_ledger(learner, list(indices), list(rewards))
