@@ -8,10 +8,12 @@ from typing import Literal
 
 import structlog
 
+from syllabus_service.tracing import add_trace_ids
+
 LogFormat = Literal["json", "console"]
 
 
-def configure_logs(log_format: LogFormat, level: str) -> None:
+def configure_logs(log_format: LogFormat, level: str, *, with_trace_ids: bool = False) -> None:
     """Set up structlog for this process. For programs: a library leaves it to the program that it is part of.
 
     Events carry ``curriculum`` and ``session_id`` where they are about one.
@@ -19,6 +21,7 @@ def configure_logs(log_format: LogFormat, level: str) -> None:
     Args:
         log_format: ``json`` or ``console``.
         level: name of the lowest level that is written, such as ``info``.
+        with_trace_ids: whether an event within a span says which; needs OpenTelemetry.
     """
     exceptions: list[structlog.types.Processor]
     renderer: structlog.types.Processor
@@ -34,6 +37,7 @@ def configure_logs(log_format: LogFormat, level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([add_trace_ids] if with_trace_ids else []),
             *exceptions,
             renderer,
         ],

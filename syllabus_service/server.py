@@ -110,7 +110,9 @@ class Server:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, and serve the engine if there is one."""
+        """Listen, and serve the engine if there is one. Calling it again does nothing."""
+        if self._server is not None:
+            return
         addresses = [Address.parse(text) for text in self._listen]
         for address in addresses:
             if not (address.is_private or self._tls or self._insecure):
@@ -141,7 +143,6 @@ class Server:
         if self._first_engine is not None:
             self.serve(self._first_engine)
         self._warn_if_open(addresses)
-        _log.info("listening", addresses=self.addresses, tls=self._tls is not None)
 
     def serve(self, engine: Engine) -> None:
         """Serve this engine, started, from now on. Once."""
@@ -150,6 +151,7 @@ class Server:
         engine.on_available_change(self._set_health)
         self._set_health()
         self._door.open(service_handler(self._servicer, self._authorizer, self.tallies))
+        _log.info("listening", addresses=self.addresses, tls=self._tls is not None)
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Drain and stop listening; see the class. Calling it again does nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -80,6 +80,20 @@ class Store(ABC):
     @abstractmethod
     def create_curriculum(self, name: str, incarnation: int, spec: bytes) -> None:
         """Store a new curriculum with an empty journal. Raises CurriculumExistsError where the name is taken."""
+
+    @abstractmethod
+    def import_curriculum(
+        self, stored: StoredCurriculum, snapshot: tuple[int, bytes] | None, records: Iterable[bytes]
+    ) -> None:
+        """Store a new curriculum with its history, wholly or not at all. O(bytes); in memory one record at a time.
+
+        Args:
+            stored: the curriculum.
+            snapshot: a position and the state there; None where ``records`` begin at the beginning.
+            records: the records behind it.
+
+        Raises CurriculumExistsError where the name is taken, and whatever ``records`` raises.
+        """
 
     @abstractmethod
     def delete_curriculum(self, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from syllabus_service.store.base import (
@@ -52,6 +52,18 @@ class MemoryStore(Store):
             if name in self._entries:
                 raise CurriculumExistsError(name)
             self._entries[name] = _Entry(StoredCurriculum(name, incarnation, spec))
+
+    def import_curriculum(
+        self, stored: StoredCurriculum, snapshot: tuple[int, bytes] | None, records: Iterable[bytes]
+    ) -> None:
+        entry = _Entry(stored, records=list(records))
+        if snapshot is not None:
+            entry.first, entry.snapshots = snapshot[0] + 1, dict([snapshot])
+        with self._lock:
+            self._check_open()
+            if stored.name in self._entries:
+                raise CurriculumExistsError(stored.name)
+            self._entries[stored.name] = entry
 
     def delete_curriculum(self, name: str) -> None:
         with self._lock:

@@ -13,6 +13,17 @@ from syllabus_service.store.sqlite import SqliteStore
 _EXPECTED = "expected sqlite:///DIRECTORY, postgresql://USER@HOST:PORT/DATABASE or memory:"
 
 
+def sqlite_directory(url: str) -> Path | None:
+    """The directory of a SQLite store's URL, or None for a store of another kind. Raises StoreError."""
+    if not url.startswith("sqlite:"):
+        return None
+    parts = urlsplit(url)
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or parts.query or parts.fragment or not path:
+        raise StoreError("store: expected sqlite:///DIRECTORY, with three slashes before a relative path")
+    return Path(path)
+
+
 def open_store(url: str, durability: Durability = Durability.FSYNC) -> Store:
     """Open the store that a URL names.
 
@@ -33,12 +44,8 @@ def open_store(url: str, durability: Durability = Durability.FSYNC) -> Store:
     scheme, _, rest = url.partition(":")
     if url == "memory:":
         return MemoryStore()
-    if scheme == "sqlite":
-        parts = urlsplit(url)
-        path = unquote(parts.path.removeprefix("/"))
-        if parts.netloc or parts.query or parts.fragment or not path:
-            raise StoreError("store: expected sqlite:///DIRECTORY, with three slashes before a relative path")
-        return SqliteStore(Path(path), durability)
+    if (directory := sqlite_directory(url)) is not None:
+        return SqliteStore(directory, durability)
     if scheme in ("postgresql", "postgres"):
         try:
             from syllabus_service.store.postgresql import PostgresqlStore

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,13 @@ from syllabus_service.store.base import (
 )
 from syllabus_service.store.checksum import checksum
 from syllabus_service.store.durability import Durability
-from syllabus_service.store.postgresql_connections import Connections
+from syllabus_service.store.postgresql_connections import Connections, Held
 
 _log = structlog.get_logger(__name__)
 
 _CHUNK_BYTES = 4 << 20
 _READ_ROWS = 32
+_IMPORT_ROWS = 256
 _DELETE_ROWS = 5_000
 _LAST = 2**63 - 1
 
@@ -47,6 +49,13 @@ WITH moved AS (
         unnest(%(checksums)s::bigint[], %(records)b::bytea[]) WITH ORDINALITY AS entry (checksum, record, number)
 )
 SELECT count(*) FROM moved
+"""
+
+
+_IMPORT = """
+INSERT INTO journal (curriculum_id, position, checksum, record)
+SELECT %(number)s, %(before)s + entry.number, entry.checksum, entry.record
+FROM unnest(%(checksums)s::bigint[], %(records)b::bytea[]) WITH ORDINALITY AS entry (checksum, record, number)
 """
 
 
@@ -134,6 +143,40 @@ class PostgresqlStore(Store):
             except psycopg.errors.UniqueViolation:
                 raise CurriculumExistsError(name) from None
         self._forget(name)
+
+    def import_curriculum(
+        self, stored: StoredCurriculum, snapshot: tuple[int, bytes] | None, records: Iterable[bytes]
+    ) -> None:
+        last = 0 if snapshot is None else snapshot[0]
+        with self._connections.hold() as held:
+            try:
+                with held.call() as connection:
+                    connection.execute("BEGIN")
+                    try:
+                        row = connection.execute(
+                            "INSERT INTO curriculum (name, incarnation, spec, last_position, writer)"
+                            " VALUES (%s, %s, %s, %s, %s) RETURNING id",
+                            (stored.name, stored.incarnation, stored.spec, last, self.epoch),
+                        ).fetchone()
+                    except psycopg.errors.UniqueViolation:
+                        raise CurriculumExistsError(stored.name) from None
+                number = row[0] if row is not None else 0
+                if snapshot is not None:
+                    _insert_snapshot(held, number, *snapshot)
+                for some in _some_at_a_time(records):
+                    with held.call() as connection:
+                        checksums = [checksum(at, record) for at, record in enumerate(some, last + 1)]
+                        values = {"number": number, "before": last, "checksums": checksums, "records": some}
+                        connection.execute(_IMPORT, values)
+                    last += len(some)
+                with held.call() as connection:
+                    connection.execute("UPDATE curriculum SET last_position = %s WHERE id = %s", (last, number))
+                    connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(StoreUnavailableError), held.call() as connection:
+                    connection.execute("ROLLBACK")
+                raise
+        self._forget(stored.name)
 
     def delete_curriculum(self, name: str) -> None:
         with self._connections.use() as connection, connection.transaction():
@@ -230,17 +273,7 @@ class PostgresqlStore(Store):
                 connection.execute(
                     "DELETE FROM snapshot WHERE curriculum_id = %s AND position = %s", (row.number, position)
                 )
-                number = connection.execute(
-                    "INSERT INTO snapshot (curriculum_id, position, bytes, checksum) VALUES (%s, %s, %s, %s)"
-                    " RETURNING id",
-                    (row.number, position, len(state), checksum(position, state)),
-                ).fetchone()
-            for chunk, start in enumerate(range(0, len(state), _CHUNK_BYTES)):
-                with held.call() as connection:
-                    connection.execute(
-                        "INSERT INTO snapshot_chunk (snapshot_id, number, data) VALUES (%s, %s, %b)",
-                        (*(number or ()), chunk, state[start : start + _CHUNK_BYTES]),
-                    )
+            _insert_snapshot(held, row.number, position, state)
             with held.call() as connection:
                 connection.execute("COMMIT")
 
@@ -327,6 +360,34 @@ class PostgresqlStore(Store):
     def _forget(self, name: str) -> None:
         with self._lock:
             self._uncertain.pop(name, None)
+
+
+def _insert_snapshot(held: Held, curriculum: int, position: int, state: bytes) -> None:
+    with held.call() as connection:
+        number = connection.execute(
+            "INSERT INTO snapshot (curriculum_id, position, bytes, checksum) VALUES (%s, %s, %s, %s) RETURNING id",
+            (curriculum, position, len(state), checksum(position, state)),
+        ).fetchone()
+    for chunk, start in enumerate(range(0, len(state), _CHUNK_BYTES)):
+        with held.call() as connection:
+            connection.execute(
+                "INSERT INTO snapshot_chunk (snapshot_id, number, data) VALUES (%s, %s, %b)",
+                (*(number or ()), chunk, state[start : start + _CHUNK_BYTES]),
+            )
+
+
+def _some_at_a_time(records: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The records in lists that are short enough for one statement each."""
+    some: list[bytes] = []
+    size = 0
+    for record in records:
+        some.append(record)
+        size += len(record)
+        if len(some) >= _IMPORT_ROWS or size >= _CHUNK_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _find(connection: psycopg.Connection[Any], name: str) -> _Row:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -71,6 +71,7 @@ CREATE TABLE snapshot_chunk (
 );
 """
 
+_INSERT_RECORD = "INSERT INTO journal (curriculum_id, position, checksum, record) VALUES (?, ?, ?, ?)"
 _FIND = "SELECT id, last_position FROM curriculum WHERE name = ?"
 
 _SYNCHRONOUS = {Durability.FSYNC: "FULL", Durability.OS: "NORMAL", Durability.NONE: "OFF"}
@@ -110,13 +111,20 @@ class SqliteStore(Store):
 
     def create_curriculum(self, name: str, incarnation: int, spec: bytes) -> None:
         with self._transaction() as connection:
-            try:
-                connection.execute(
-                    "INSERT INTO curriculum (name, incarnation, spec, last_position) VALUES (?, ?, ?, 0)",
-                    (name, incarnation.to_bytes(8, "big"), spec),
-                )
-            except sqlite3.IntegrityError:
-                raise CurriculumExistsError(name) from None
+            _insert_curriculum(connection, StoredCurriculum(name, incarnation, spec), last_position=0)
+
+    def import_curriculum(
+        self, stored: StoredCurriculum, snapshot: tuple[int, bytes] | None, records: Iterable[bytes]
+    ) -> None:
+        last = 0 if snapshot is None else snapshot[0]
+        with self._transaction() as connection:
+            number = _insert_curriculum(connection, stored, last)
+            if snapshot is not None:
+                _insert_snapshot(connection, number, *snapshot)
+            for record in records:
+                last += 1
+                connection.execute(_INSERT_RECORD, (number, last, checksum(last, record), record))
+            connection.execute("UPDATE curriculum SET last_position = ? WHERE id = ?", (last, number))
 
     def delete_curriculum(self, name: str) -> None:
         with self._transaction() as connection:
@@ -143,7 +151,7 @@ class SqliteStore(Store):
                 raise PositionConflictError(f"{name}: expected position {last + 1}, got {first_position}")
             number = moved[0][0]
             connection.executemany(
-                "INSERT INTO journal (curriculum_id, position, checksum, record) VALUES (?, ?, ?, ?)",
+                _INSERT_RECORD,
                 (
                     (number, position, checksum(position, record), record)
                     for position, record in enumerate(records, first_position)
@@ -364,6 +372,32 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _insert_curriculum(connection: sqlite3.Connection, stored: StoredCurriculum, last_position: int) -> int:
+    """The new curriculum's number. Raises CurriculumExistsError."""
+    try:
+        row = connection.execute(
+            "INSERT INTO curriculum (name, incarnation, spec, last_position) VALUES (?, ?, ?, ?) RETURNING id",
+            (stored.name, stored.incarnation.to_bytes(8, "big"), stored.spec, last_position),
+        ).fetchone()
+    except sqlite3.IntegrityError:
+        raise CurriculumExistsError(stored.name) from None
+    return int(row[0])
+
+
+def _insert_snapshot(connection: sqlite3.Connection, number: int, position: int, state: bytes) -> None:
+    snapshot_id = connection.execute(
+        "INSERT INTO snapshot (curriculum_id, position, bytes, checksum) VALUES (?, ?, ?, ?) RETURNING id",
+        (number, position, len(state), checksum(position, state)),
+    ).fetchone()[0]
+    connection.executemany(
+        "INSERT INTO snapshot_chunk (snapshot_id, number, data) VALUES (?, ?, ?)",
+        (
+            (snapshot_id, chunk, state[start : start + _CHUNK_BYTES])
+            for chunk, start in enumerate(range(0, len(state), _CHUNK_BYTES))
+        ),
+    )
 
 
 def _number(connection: sqlite3.Connection, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -216,3 +217,44 @@ def test_every_store_behaves_as_the_one_in_memory(store: Store, operations: list
         assert list(store.snapshots("maze")) == list(reference.snapshots("maze"))
         after = max((position for position, _ in reference.snapshots("maze")), default=0)
         assert list(store.read("maze", after)) == list(reference.read("maze", after))
+
+
+def test_a_history_is_imported_as_if_it_had_been_written_here(store: Store) -> None:
+    stored = StoredCurriculum("maze", 2**64 - 1, b"spec")
+    store.import_curriculum(stored, (5, b"state" * 1_000_000), (b"%d" % number for number in range(600)))
+    assert store.list_curricula() == [stored]
+    assert list(store.snapshots("maze")) == [(5, b"state" * 1_000_000)]
+    assert [position for position, _ in store.read("maze", after=5)] == list(range(6, 606))
+    assert list(store.read("maze", after=604)) == [(605, b"599")]
+    with pytest.raises(CorruptJournalError):
+        list(store.read("maze", after=4))
+    store.take_over("maze")
+    store.append("maze", 606, [b"more"])
+    assert store.last_position("maze") == 606
+
+
+def test_a_history_without_a_snapshot_begins_at_the_beginning(store: Store) -> None:
+    store.import_curriculum(StoredCurriculum("maze", 1, b""), None, [b"a"])
+    store.import_curriculum(StoredCurriculum("zoo", 1, b""), (7, b"state"), [])
+    assert list(store.read("maze", after=0)) == [(1, b"a")]
+    assert store.last_position("zoo") == 7
+
+
+def test_a_history_that_breaks_off_leaves_nothing_behind(store: Store) -> None:
+    def broken() -> Iterator[bytes]:
+        yield from [b"a"] * 300
+        raise ValueError("the rest is gone")
+
+    stored = StoredCurriculum("maze", 1, b"spec")
+    with pytest.raises(ValueError, match="the rest is gone"):
+        store.import_curriculum(stored, (1, b"state"), broken())
+    assert store.list_curricula() == []
+    store.import_curriculum(stored, None, [b"b"])
+    assert list(store.read("maze", after=0)) == [(1, b"b")]
+
+
+def test_a_history_whose_name_is_taken_is_refused(maze: Store) -> None:
+    with pytest.raises(CurriculumExistsError):
+        maze.import_curriculum(StoredCurriculum("maze", 8, b"other"), (1, b"state"), [b"a"])
+    assert maze.list_curricula() == [StoredCurriculum("maze", 7, b"spec")]
+    assert list(maze.snapshots("maze")) == []
