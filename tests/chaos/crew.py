@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +26,13 @@ class Crew:
 
     Args:
         directory: where ledgers and logs go.
-        target: the service.
+        target: the service; or several addresses of it, which the workers take in turn.
         curricula: the curriculum of each worker that is kept running.
     """
 
-    def __init__(self, directory: Path, target: str, curricula: list[str]) -> None:
+    def __init__(self, directory: Path, target: str | Sequence[str], curricula: list[str]) -> None:
         self._directory = directory
-        self._target = target
+        self._targets = [target] if isinstance(target, str) else list(target)
         self._all: list[_Worker] = []
         self._working = [self._start(curriculum) for curriculum in curricula]
         self.kills = 0
@@ -72,7 +73,8 @@ class Crew:
     def _start(self, curriculum: str) -> _Worker:
         number = len(self._all) + 1
         ledger, log = self._directory / f"ledger-{number}", self._directory / f"worker-{number}.log"
-        arguments = [sys.executable, "-m", "tests.chaos.worker", self._target, curriculum, str(ledger), str(number)]
+        target = self._targets[number % len(self._targets)]
+        arguments = [sys.executable, "-m", "tests.chaos.worker", target, curriculum, str(ledger), str(number)]
         with log.open("wb") as output:
             process = subprocess.Popen(arguments, cwd=_ROOT, stdout=output, stderr=output)
         worker = _Worker(curriculum, process, ledger, log)
