@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -17,7 +16,7 @@ from google.protobuf import struct_pb2
 
 from syllabus_client.errors import CurriculumServiceError, ServiceUnavailableError, from_rpc_error, status_of
 from syllabus_client.metric_values import split_metrics
-from syllabus_client.metrics_log import metrics_of, writing
+from syllabus_client.metrics_log import MetricsLog
 from syllabus_client.normalization import normalized
 from syllabus_client.readings import CurriculumStatistics, CurriculumSummary, Distribution, EpisodeStatistics
 from syllabus_client.ready_tasks import TRAIN
@@ -28,7 +27,6 @@ from syllabus_client.unary import RETRIED, UnaryCalls
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire.codec import from_tensor, tensor_map, to_tensor
 
-_log = logging.getLogger(__name__)
 _MAX_ROWS = 16_384  # episodes in one request; a service takes at least as many
 _WATCH_PAUSE = 0.5  # seconds until a watch that was cut is opened again
 
@@ -63,7 +61,7 @@ class CurriculumClient:
         self._timeout = timeout
         self._calls_made: UnaryCalls | None = None
         self._space: TaskSpace | None = None
-        self._said: set[str] = set()
+        self._metrics_log = MetricsLog()
 
     @property
     def _calls(self) -> UnaryCalls:
@@ -429,52 +427,26 @@ class CurriculumClient:
         tasks: Sequence[Any] | None = None,
         prefix: str = "curriculum",
     ) -> dict[str, float]:
-        """Write how the curriculum stands: entropy, effective number of tasks, episodes, success rate, task age ...
+        """Write how the curriculum stands, and some of its tasks.
+
+        Of the curriculum: episodes, success rate and mean return, entropy and effective number of tasks, the age of
+        tasks when used (in commands, and in seconds), how long resets waited for them, and what was abandoned or
+        refused. Of tasks: probability, episodes, success rate and mean return, under ``probability/NAME`` and the like.
+        What has no value yet is left out.
 
         Never raises: where it cannot, it says so in the log, once for each reason.
 
         Args:
             writer: TensorBoard's SummaryWriter, a wandb run or module, or a dict.
             step: the learner's step.
-            log_n_tasks: probabilities of that many of the most probable tasks are written; -1: of all.
-            tasks: decoded tasks whose probabilities are written instead.
+            log_n_tasks: that many of the most probable tasks are written; -1: all.
+            tasks: decoded tasks that are written instead.
             prefix: of the names.
 
         Returns:
             What was written, by name; empty where nothing was.
         """
-        try:
-            write = writing(writer)
-            everything = log_n_tasks < 0 or tasks is not None
-            summary = self.summary(0 if everything else min(log_n_tasks, 1000))
-            metrics = metrics_of(summary, self._probabilities(summary, everything, tasks), prefix=prefix)
-            write(metrics, step)
-        except Exception as error:  # noqa: BLE001 - a metric that cannot be logged must not end a training run
-            self._say_once(f"could not log metrics of curriculum: {type(error).__name__}: {error}")
-            return {}
-        return metrics
-
-    def _probabilities(
-        self, summary: CurriculumSummary, everything: bool, tasks: Sequence[Any] | None
-    ) -> dict[str, float]:
-        """Probabilities by task name."""
-        if summary.distribution is None:
-            return {}
-        space = self.task_space
-        ids, probabilities = summary.distribution.tasks, summary.distribution.probabilities
-        if everything:
-            probabilities = self.distribution()
-            ids = np.arange(len(probabilities)) if tasks is None else space.to_index(space.encode_many(tasks))
-            probabilities = probabilities[ids]
-        if ids is None:
-            return {}
-        names = [space.task_name(encoded) for encoded in space.from_index(ids)]
-        return dict(zip(names, probabilities.tolist(), strict=True))
-
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            _log.warning("%s", text)
+        return self._metrics_log.write(self, writer, step, log_n_tasks=log_n_tasks, tasks=tasks, prefix=prefix)
 
     def _decode_ids(self, ids: np.ndarray | None) -> builtins.list[Any]:
         space = self.task_space

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf import duration_pb2
 
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire.codec import from_tensor
@@ -77,6 +78,51 @@ class CurriculumStatistics:
 
 
 @dataclass(frozen=True)
+class ClientReports:
+    """How the clients of a curriculum fare, as they told the service that was asked, since its process started."""
+
+    tasks_used: int
+    """Tasks used by a reset or a change of task."""
+    prefetch_misses: int
+    """How many of them had to be waited for."""
+    reset_wait: float
+    """Sum of these waits, in seconds."""
+    reset_wait_max: float
+    """Longest wait of the last one to two minutes, in seconds."""
+    task_age: float
+    """Sum of the times from a task's arrival to its use, in seconds."""
+
+    @property
+    def mean_reset_wait(self) -> float:
+        """Seconds that a reset waited for its task, on average; NaN before the first."""
+        return self._per_task(self.reset_wait)
+
+    @property
+    def prefetch_miss_rate(self) -> float:
+        """Share of tasks that had to be waited for; NaN before the first."""
+        return self._per_task(self.prefetch_misses)
+
+    @property
+    def mean_task_age(self) -> float:
+        """Seconds that a task lay ready before it was used, on average; NaN before the first."""
+        return self._per_task(self.task_age)
+
+    def _per_task(self, value: float) -> float:
+        return value / self.tasks_used if self.tasks_used else float("nan")
+
+    @classmethod
+    def from_proto(cls, message: pb.ClientStatistics) -> ClientReports:
+        """Read a message."""
+        return cls(
+            message.tasks_used,
+            message.prefetch_misses,
+            _seconds(message.reset_wait),
+            _seconds(message.reset_wait_max),
+            _seconds(message.task_age),
+        )
+
+
+@dataclass(frozen=True)
 class CurriculumSummary:
     """How a curriculum stands."""
 
@@ -106,13 +152,25 @@ class CurriculumSummary:
     """The most probable tasks; None where the space is not enumerable."""
     total: EpisodeStatistics
     """Over all episodes: one row."""
+    clients: ClientReports
+    """How its clients fare."""
 
     @classmethod
     def from_proto(cls, message: pb.WatchCurriculumResponse) -> CurriculumSummary:
         """Read a message."""
         distribution = Distribution.from_proto(message.distribution) if message.HasField("distribution") else None
-        plain = {name: getattr(message, name) for name in _PLAIN}
-        return cls(distribution=distribution, total=EpisodeStatistics.from_proto(message.total), **plain)
+        return cls(
+            distribution=distribution,
+            total=EpisodeStatistics.from_proto(message.total),
+            clients=ClientReports.from_proto(message.clients),
+            **{name: getattr(message, name) for name in _PLAIN},
+        )
 
 
-_PLAIN = tuple(name for name in CurriculumSummary.__dataclass_fields__ if name not in ("distribution", "total"))
+_PLAIN = tuple(
+    name for name in CurriculumSummary.__dataclass_fields__ if name not in ("distribution", "total", "clients")
+)
+
+
+def _seconds(duration: duration_pb2.Duration) -> float:
+    return duration.seconds + duration.nanos * 1e-9

@@ -46,7 +46,8 @@ class Target:
         """Arguments win over SYLLABUS_TARGET, SYLLABUS_CURRICULUM and SYLLABUS_TOKEN, which are read now.
 
         SYLLABUS_TLS_CA, a file of certificates (or ``system``), switches TLS on; SYLLABUS_TLS_CERT and SYLLABUS_TLS_KEY
-        are the client's own certificate and key. The files are read whenever a channel is made. A Unix socket has no TLS.
+        are the client's own certificate and key. The files are read whenever a channel is made. A Unix socket has no
+        TLS.
 
         Raises ValueError, naming what is missing or not an address.
         """

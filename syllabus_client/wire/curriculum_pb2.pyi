@@ -591,7 +591,7 @@ class WatchCurriculumRequest(_message.Message):
     def __init__(self, curriculum: _Optional[str] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., top_n: _Optional[int] = ...) -> None: ...
 
 class WatchCurriculumResponse(_message.Message):
-    __slots__ = ("position", "num_episodes", "num_steps", "num_assignments", "num_abandoned", "num_open_assignments", "num_sessions", "num_rejected", "mean_task_age", "num_curriculum_errors", "last_curriculum_error", "distribution", "total")
+    __slots__ = ("position", "num_episodes", "num_steps", "num_assignments", "num_abandoned", "num_open_assignments", "num_sessions", "num_rejected", "mean_task_age", "num_curriculum_errors", "last_curriculum_error", "distribution", "total", "clients")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     NUM_EPISODES_FIELD_NUMBER: _ClassVar[int]
     NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
@@ -605,6 +605,7 @@ class WatchCurriculumResponse(_message.Message):
     LAST_CURRICULUM_ERROR_FIELD_NUMBER: _ClassVar[int]
     DISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
     position: int
     num_episodes: int
     num_steps: int
@@ -618,7 +619,8 @@ class WatchCurriculumResponse(_message.Message):
     last_curriculum_error: str
     distribution: GetDistributionResponse
     total: EpisodeStatistics
-    def __init__(self, position: _Optional[int] = ..., num_episodes: _Optional[int] = ..., num_steps: _Optional[int] = ..., num_assignments: _Optional[int] = ..., num_abandoned: _Optional[int] = ..., num_open_assignments: _Optional[int] = ..., num_sessions: _Optional[int] = ..., num_rejected: _Optional[int] = ..., mean_task_age: _Optional[float] = ..., num_curriculum_errors: _Optional[int] = ..., last_curriculum_error: _Optional[str] = ..., distribution: _Optional[_Union[GetDistributionResponse, _Mapping]] = ..., total: _Optional[_Union[EpisodeStatistics, _Mapping]] = ...) -> None: ...
+    clients: ClientStatistics
+    def __init__(self, position: _Optional[int] = ..., num_episodes: _Optional[int] = ..., num_steps: _Optional[int] = ..., num_assignments: _Optional[int] = ..., num_abandoned: _Optional[int] = ..., num_open_assignments: _Optional[int] = ..., num_sessions: _Optional[int] = ..., num_rejected: _Optional[int] = ..., mean_task_age: _Optional[float] = ..., num_curriculum_errors: _Optional[int] = ..., last_curriculum_error: _Optional[str] = ..., distribution: _Optional[_Union[GetDistributionResponse, _Mapping]] = ..., total: _Optional[_Union[EpisodeStatistics, _Mapping]] = ..., clients: _Optional[_Union[ClientStatistics, _Mapping]] = ...) -> None: ...
 
 class SaveCheckpointRequest(_message.Message):
     __slots__ = ("curriculum",)

@@ -100,6 +100,21 @@ class ClientTallies:
         if age_max:
             self.task_age_max.observe(age_max)
 
+    def to_message(self) -> pb.ClientStatistics:
+        """All of it, as clients say it."""
+        message = pb.ClientStatistics(
+            tasks_used=self.tasks_used,
+            prefetch_misses=self.prefetch_misses,
+            batches_resent=self.batches_resent,
+            tasks_repeated=self.tasks_repeated,
+            episodes_invalid=self.episodes_invalid,
+        )
+        message.reset_wait.FromNanoseconds(round(self.reset_wait * 1e9))
+        message.reset_wait_max.FromNanoseconds(round(self.reset_wait_max.value * 1e9))
+        message.task_age.FromNanoseconds(round(self.task_age * 1e9))
+        message.task_age_max.FromNanoseconds(round(self.task_age_max.value * 1e9))
+        return message
+
 
 class CurriculumDoorTallies:
     """What a front door counts of one curriculum."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -18,8 +19,10 @@ from syllabus_client import (
     CurriculumExistsError,
     CurriculumNotFoundError,
     DiscreteTaskSpace,
+    GymnasiumSyncWrapper,
     InvalidArgumentError,
     ServiceUnavailableError,
+    TaskWrapper,
 )
 from tests.service_process import ServiceProcess
 
@@ -223,9 +226,30 @@ def test_metrics_are_written_to_every_kind_of_writer(client: CurriculumClient) -
     client.log_metrics(run, step=8, log_n_tasks=-1)
     assert run.logged[0][1] == 8
     assert sum("probability/" in name for name in run.logged[0][0]) == 4
-    client.log_metrics(plain, tasks=["c"])
+    client.log_metrics(plain, tasks=["b", "c"])
     assert plain["curriculum/probability/c"] == 0.25
     assert plain["curriculum/episodes"] == 2
+    assert plain["curriculum/task_episodes/b"] == 1
+    assert plain["curriculum/task_return_mean/b"] == 3.0
+    assert plain["curriculum/task_success_rate/b"] == 0.0
+    assert "curriculum/task_return_mean/c" not in plain  # no episode yet
+
+
+def test_how_long_resets_waited_is_logged_as_the_environments_tell_it(client: CurriculumClient) -> None:
+    assert "curriculum/reset_wait" not in client.log_metrics({})
+    env = GymnasiumSyncWrapper(
+        TaskWrapper(gym.make("CartPole-v1", max_episode_steps=3)), client.target.address, curriculum=client.name
+    )
+    for _ in range(3):
+        env.reset()
+        while not env.step(0)[3]:
+            pass
+    env.close()
+    logged = client.log_metrics({})
+    assert logged["curriculum/reset_wait"] > 0.0
+    assert logged["curriculum/reset_wait_max"] >= logged["curriculum/reset_wait"]
+    assert 0.0 < logged["curriculum/prefetch_miss_rate"] <= 1.0
+    assert logged["curriculum/task_age_seconds"] >= 0.0
 
 
 def test_logging_never_raises_and_says_once_why_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
