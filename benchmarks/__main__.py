@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, and the report of what came of them.
 
-    python -m benchmarks [--quick] [--only NAME ...] [--growth]
+    python -m benchmarks [--quick] [--once] [--only NAME ...] [--growth]
 
 Each runs in a process of its own. The results go to `benchmarks/results/<machine>-<date>.json`, beside a page and a
 picture of them, and between the markers of README.md and docs/performance.md. What was measured the same day on the
@@ -38,6 +38,7 @@ PROGRAMS = (
     "simulated_learner",
 )
 """In the order of the budget; ``growth`` is apart, for its length."""
+_ONCE = ["--accepted", "1", "--rounds", "1"]
 
 
 def main() -> None:
@@ -45,11 +46,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smoke runs; nothing is written")
     parser.add_argument("--only", nargs="+", default=[], choices=[*PROGRAMS, "growth"], help="default: all but growth")
     parser.add_argument("--growth", action="store_true", help="growth alone")
+    parser.add_argument("--once", action="store_true", help="one round of each, whether its runs count or not")
     arguments = parser.parse_args()
     chosen = ["growth"] if arguments.growth else arguments.only or list(PROGRAMS)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        results, failed = _run(chosen, arguments.quick, Path(directory))
+        flags = [*(["--quick"] if arguments.quick else []), *(_ONCE if arguments.once else [])]
+        results, failed = _run(chosen, flags, Path(directory))
     if results and not arguments.quick:
         _report(results)
     print(f"\n{len(results)} programs, {time.monotonic() - started:.0f} s.")
@@ -57,12 +60,12 @@ def main() -> None:
         sys.exit(f"failed: {', '.join(failed)}")
 
 
-def _run(chosen: list[str], quick: bool, directory: Path) -> tuple[dict[str, Result], list[str]]:
+def _run(chosen: list[str], flags: list[str], directory: Path) -> tuple[dict[str, Result], list[str]]:
     results, failed = {}, []
     for name in chosen:
         print(f"\n== {name}", flush=True)
         path = directory / f"{name}.json"
-        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(path), *(["--quick"] if quick else [])]
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(path), *flags]
         if subprocess.run(command, check=False, cwd=ROOT).returncode == 0:
             results[name] = read_result(path)
         else:

@@ -1,4 +1,4 @@
-"""The arm of memory: what a service holds after 100,000 episodes, by tasks, environments and curriculum."""
+"""The arm of memory: what a service holds that has played, by tasks, environments and curriculum."""
 
 from __future__ import annotations
 

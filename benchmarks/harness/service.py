@@ -57,6 +57,8 @@ class ServiceProcess:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if exc_info and exc_info[0] is not None:
+            sys.stderr.write((self._directory / "log").read_text(errors="replace")[-4000:])
         with contextlib.suppress(RuntimeError):
             self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
