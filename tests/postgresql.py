@@ -18,7 +18,6 @@ _NOBODY = 65534
 _START_SECONDS = 60.0
 # Autovacuum would only make noise; the disk is synchronised, as the tests of lost power and killed servers ask for it.
 _SETTINGS = (
-    "listen_addresses=",
     "autovacuum=off",
     "max_connections=50",
     "shared_buffers=16MB",
@@ -31,10 +30,15 @@ class PostgresServer:
 
     PostgreSQL refuses to run as root; then it runs as nobody, from a directory in the system's temporary one. Where root
     is the only user that there is, as in a namespace of one's own, it is nobody in a further namespace.
+
+    Args:
+        listen: an address that it listens on besides its socket; whoever is in that network is let in.
+        directory: of a server that was killed with its host, to go on with its data; None: a new one.
     """
 
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="syllabus-pg-", dir="/tmp"))  # short: a socket's path is
+    def __init__(self, *, listen: str = "", directory: Path | None = None) -> None:
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="syllabus-pg-", dir="/tmp"))  # a socket's is short
+        self._listen = listen
         self._process: subprocess.Popen[bytes] | None = None
         self._as_user: dict[str, Any] = {"cwd": self.directory, "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
         self._prefix: tuple[str, ...] = ()
@@ -45,7 +49,12 @@ class PostgresServer:
             self._as_user |= {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
         self._bin = self._binaries()
         self._data = self.directory / "data"
-        self._run(self._bin / "initdb", "-D", self._data, "-U", "syllabus", "-A", "trust", "-E", "UTF8", "--locale=C")
+        if directory is None:
+            initdb = ("initdb", "-D", self._data, "-U", "syllabus", "-A", "trust", "-E", "UTF8", "--locale=C")
+            self._run(self._bin / initdb[0], *initdb[1:])
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
+        (self._data / "postmaster.pid").unlink(missing_ok=True)  # of one that was killed with its host
         self.start()
 
     def url(self, database: str = "postgres", *, host: str | os.PathLike[str] | None = None) -> str:
@@ -77,7 +86,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start, and wait until it takes connections."""
         arguments: list[Any] = [*self._prefix, self._bin / "postgres", "-D", self._data, "-k", self.directory]
-        for setting in _SETTINGS:
+        for setting in (*_SETTINGS, f"listen_addresses={self._listen}"):
             arguments += ["-c", setting]
         log = (self.directory / "log").open("ab")
         with log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates for localhost and 127.0.0.1, and for clients.
+    """Signs certificates for servers, and for clients.
 
     Args:
         directory: where everything goes.
@@ -61,8 +62,15 @@ class Authority:
         )
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, name: str, *, expired: bool = False) -> Pair:
-        """A new key and certificate; ``expired``: it ended yesterday."""
+    def sign(
+        self,
+        name: str,
+        *,
+        hosts: Sequence[str] = ("localhost",),
+        addresses: Sequence[str] = ("127.0.0.1",),
+        expired: bool = False,
+    ) -> Pair:
+        """A new key and certificate, for these hosts and addresses; ``expired``: it ended yesterday."""
         key = ec.generate_private_key(ec.SECP256R1())
         end = datetime.now(UTC) + timedelta(days=-1 if expired else 30)
         certificate = (
@@ -75,7 +83,8 @@ class Authority:
             .not_valid_after(end)
             .add_extension(
                 x509.SubjectAlternativeName(
-                    [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+                    [x509.DNSName(host) for host in hosts]
+                    + [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
                 ),
                 critical=False,
             )
