@@ -13,8 +13,8 @@ _INITIAL_CAPACITY = 256
 class ColumnBuffer:
     """A queue of rows kept as numpy columns that grow by doubling.
 
-    Adding a row costs one assignment per column, adding n rows one copy per column, taking n rows nothing, amortised.
-    A row is added as a whole or, where one of its values does not fit, not at all.
+    Adding n rows costs one copy per column, taking n rows nothing, amortised. Rows are added together or, where one of
+    their values does not fit, not at all.
 
     Args:
         columns: dtype and shape of one row's value, by name.
@@ -38,7 +38,7 @@ class ColumnBuffer:
 
     @property
     def names(self) -> Sequence[str]:
-        """The columns' names, in the order in which ``append`` takes values."""
+        """The columns' names."""
         return self._names
 
     def add_column(self, name: str, dtype: Any, shape: tuple[int, ...] = (), fill: Any = 0) -> None:
@@ -53,20 +53,8 @@ class ColumnBuffer:
         """Shape of one row's value in a column."""
         return self._columns[self._names.index(name)].shape[1:]
 
-    def append(self, values: Sequence[Any]) -> None:
-        """Add a row: one value per column, in their order; None leaves a column's fill."""
-        if self._tail == self._capacity:
-            self._make_room(1)
-        row = self._tail
-        for index, value in enumerate(values):
-            self._columns[index][row] = self._fills[index] if value is None else value
-        for index in range(len(values), len(self._columns)):
-            self._columns[index][row] = self._fills[index]
-        self._tail = row + 1
-        self.num_added += 1
-
-    def extend(self, columns: Mapping[str, np.ndarray], rows: int) -> None:
-        """Add ``rows`` rows; columns that are not given hold their fill."""
+    def extend(self, columns: Mapping[str, Any], rows: int) -> None:
+        """Add ``rows`` rows, of arrays or of one value for all of them; columns that are not given hold their fill."""
         if self._tail + rows > self._capacity:
             self._make_room(rows)
         new = slice(self._tail, self._tail + rows)

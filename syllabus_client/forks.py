@@ -15,6 +15,17 @@ from typing import Protocol
 import grpc
 
 
+class Lineage:
+    """Tells a process from its parent without a system call: a forked child is of another generation."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        """How many forks lie between the interpreter's first process and this one."""
+
+
+lineage = Lineage()
+
+
 class Connected(Protocol):
     """What has threads of gRPC, or of its own, while it is connected."""
 
@@ -54,6 +65,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
+    lineage.generation += 1
     for each in _connected:
         each.after_fork_in_child()
     _lock.release()

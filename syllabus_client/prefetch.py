@@ -7,6 +7,7 @@ from typing import Literal
 
 _RATE_WINDOW = 0.25  # seconds over which the rate of use is averaged
 _ROUND_TRIP_WEIGHT = 0.2  # of the newest round trip in their average
+_STARVED = 1.5  # by how much more is held once somebody had to wait
 _SAFETY = 2.0  # held tasks per task used while a refill is under way; more than 1, so that a starved session catches up
 
 
@@ -36,11 +37,19 @@ class Prefetch:
         self._rate = 0.0
         self._rate_at = 0.0
 
-    def used(self, count: int, now: float) -> float:
-        """Tasks were used. How many are expected to be used until a refill has come, as ``used_during_refill``."""
-        self._rate = rate = self.rate(now) + count / _RATE_WINDOW
-        self._rate_at = now
-        return rate * self._refill_time
+    def used(self, count: int, now: float) -> None:
+        """``count`` tasks were used since this was said last."""
+        elapsed = now - self._rate_at
+        if elapsed > 0.0:
+            forgotten = -math.expm1(-elapsed / _RATE_WINDOW)
+            self._rate += forgotten * (count / elapsed - self._rate)
+            self._rate_at = now
+        else:
+            self._rate += count / _RATE_WINDOW
+
+    def starved(self) -> None:
+        """Somebody had to wait for a task: they are used faster than was thought, since who waits uses none."""
+        self._rate *= _STARVED
 
     def answered(self, round_trip: float) -> None:
         """A batch was answered, ``round_trip`` seconds after it was sent."""

@@ -70,16 +70,35 @@ class TaskColumns:
 class ReadyTasks:
     """A queue of tasks; taking k of them costs O(k), and a view where they arrived together.
 
-    Tasks that are taken one by one are decoded and turned into rows many at a time: that costs a fraction.
+    Tasks that are taken one by one are decoded and turned into rows many at a time: that costs a fraction. The rows lie
+    in ``window``, from which any thread may take the next one by ``pop``, without a lock; everything else here is done
+    by who holds the session's lock.
     """
 
     def __init__(self) -> None:
         self.decode: Callable[[np.ndarray], list[Any]] | None = None
-        self._chunks: deque[TaskColumns] = deque()
-        self.count = 0
+        self.window: list[tuple[Assignment, float]] = []
+        """The next tasks and when they arrived, last first."""
+        self._chunks: deque[TaskColumns] = deque()  # what comes after the window
+        self._start = 0  # of what is left of the first chunk
+        self._behind = 0  # rows in the chunks
+        self._dtype: Any = None  # of the encoded tasks in the window
+        self._moved = 0  # rows that were put into the window or taken as columns
+
+    @property
+    def count(self) -> int:
         """How many there are."""
-        self._start = 0
-        self._window: list[tuple[Assignment, float]] = []  # the first rows of the first chunk, last first
+        return self._behind + len(self.window)
+
+    @property
+    def num_put(self) -> int:
+        """How many were put since the last ``clear``."""
+        return self._moved + self._behind
+
+    @property
+    def num_taken(self) -> int:
+        """How many of them were taken."""
+        return self._moved - len(self.window)
 
     def __len__(self) -> int:
         return self.count
@@ -88,37 +107,59 @@ class ReadyTasks:
         """Add tasks at the end."""
         if len(tasks):
             self._chunks.append(tasks)
-            self.count += len(tasks)
+            self._behind += len(tasks)
 
     def take(self, k: int) -> TaskColumns:
         """Remove the first k, of at least k, tasks; k is at least 1."""
-        self._window.clear()
+        self._close_window()
         parts = []
         missing = k
         while missing:
-            chunk = self._chunks[0]
-            stop = min(len(chunk), self._start + missing)
-            parts.append(chunk.rows(self._start, stop))
-            missing -= stop - self._start
-            self._start = stop
-            if stop == len(chunk):
-                self._chunks.popleft()
-                self._start = 0
-        self.count -= k
+            part = self._take_from_first(missing)
+            parts.append(part)
+            missing -= len(part)
+        self._moved += k
         return parts[0] if len(parts) == 1 else _concatenate(parts)
 
-    def take_one(self) -> tuple[Assignment, float]:
-        """Remove the first of at least one task, and when it arrived."""
+    def open_window(self) -> None:
+        """Turn the next tasks into rows, where the window is empty."""
+        if self._behind and not self.window:
+            tasks = self._take_from_first(_WINDOW)
+            self._moved += len(tasks)
+            self._dtype = tasks.encoded.dtype
+            self.window.extend(self._rows(tasks))
+
+    def clear(self) -> None:
+        """Drop all, and count anew."""
+        self.window.clear()
+        self._chunks.clear()
+        self._start = self._behind = self._moved = 0
+
+    def _take_from_first(self, most: int) -> TaskColumns:
         chunk = self._chunks[0]
-        if not self._window:
-            self._window = self._rows(chunk.rows(self._start, self._start + _WINDOW))
-        task = self._window.pop()
-        self._start += 1
-        self.count -= 1
+        part = chunk.rows(self._start, min(len(chunk), self._start + most))
+        self._start += len(part)
+        self._behind -= len(part)
         if self._start == len(chunk):
             self._chunks.popleft()
             self._start = 0
-        return task
+        return part
+
+    def _close_window(self) -> None:
+        """Put the rows of the window back in front of the columns; another thread may take some of them meanwhile."""
+        rows = []
+        while self.window:
+            try:
+                rows.append(self.window.pop())
+            except IndexError:
+                break
+        if rows:
+            if self._start:
+                self._chunks[0] = self._chunks[0].rows(self._start, len(self._chunks[0]))
+                self._start = 0
+            self._chunks.appendleft(_columns(rows, self._dtype))
+            self._behind += len(rows)
+            self._moved -= len(rows)
 
     def _rows(self, tasks: TaskColumns) -> list[tuple[Assignment, float]]:
         """The rows, last first."""
@@ -137,11 +178,18 @@ class ReadyTasks:
         )
         return list(zip(map(Assignment._make, rows), tasks.arrived.tolist(), strict=True))[::-1]
 
-    def clear(self) -> None:
-        """Drop all."""
-        self._window.clear()
-        self._chunks.clear()
-        self._start = self.count = 0
+
+def _columns(rows: list[tuple[Assignment, float]], dtype: Any) -> TaskColumns:
+    """Rows as columns again."""
+    ids, encoded, _, purposes, probabilities, positions = zip(*(row for row, _ in rows), strict=True)
+    return TaskColumns(
+        np.array(ids, np.uint64),
+        np.array(encoded, dtype),
+        None if probabilities[0] is None else np.array(probabilities, np.float64),
+        np.array(purposes, np.uint8),
+        np.array(positions, np.uint64),
+        np.array([arrived for _, arrived in rows], np.float64),
+    )
 
 
 def _concatenate(parts: list[TaskColumns]) -> TaskColumns:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from syllabus_client import validation
+from syllabus_client.episode_rows import EpisodeRows, TaskFormat
 from syllabus_client.flush_marks import FlushMark, FlushMarks
 from syllabus_client.local_ids import LocalIds
 from syllabus_client.reports import PendingReports
@@ -31,7 +32,10 @@ class ReportIntake:
     A row names an assignment of this process (see ``LocalIds``); one that ended with an earlier life of the session
     cannot be delivered. A row that is not valid is not sent, and its assignment is released.
 
+    One thing at a time may be done with it, but for ``offer_episode``, which any thread may call at any time.
+
     Attributes:
+        wants_notice: whether who reports something is to call ``notice``.
         due: when the batch that carries the reports is to be sent, if that is known; lowered by a report.
         is_full: whether no batch may be sent now, so that a report changes nothing in ``due``.
         refuses: whether reports are given up as they come: the session has ended, or is about to.
@@ -39,18 +43,25 @@ class ReportIntake:
 
     Args:
         max_latency: seconds that a report may wait for others.
+        max_pending_rows: how many may wait before somebody is refused.
     """
 
-    def __init__(self, max_latency: float) -> None:
+    def __init__(self, max_latency: float, max_pending_rows: int) -> None:
         self.due = math.inf
+        self.wants_notice = True
         self.is_full = False
         self.refuses = False
         self.fatal: Failure | None = None
         self._max_latency = max_latency
+        self._max_pending_rows = max_pending_rows
         self._max_rows = 1
         self._ids = LocalIds()
-        self._pending = PendingReports()
-        self._pending_since: float | None = None
+        self._format = TaskFormat()
+        self._episodes = EpisodeRows(self._format)  # in front of the pending reports
+        self._episodes_mark = 1  # how many may wait there
+        self._pending = PendingReports(self._format)
+        self._pending_since: float | None = None  # when the first of them was reported, or earlier
+        self._looked_at = 0.0  # when it was last seen what waits
         self._sent = SentBatches()
         self._flush_marks = FlushMarks()
         self._statistics = Recorder()
@@ -60,15 +71,16 @@ class ReportIntake:
     @property
     def num_pending(self) -> int:
         """Rows reported and not sent."""
-        return self._pending.rows
+        return self._pending.rows + len(self._episodes)
 
     @property
     def num_undelivered(self) -> int:
         """Rows that are not known to be in the service's journal: reported and not sent, and sent and not answered."""
-        return self._pending.rows + self._sent.num_rows
+        return self.num_pending + self._sent.num_rows
 
     def statistics(self) -> SessionStatistics:
         """The counters."""
+        self._collect()
         return self._statistics.snapshot()
 
     @property
@@ -101,22 +113,53 @@ class ReportIntake:
         agent_returns: Mapping[str, float] | None = None,
     ) -> None:
         """A finished episode."""
-        wire_id = self._ids.to_wire(assignment_id)
-        if wire_id is None or self.refuses:
+        if self._ids.to_wire(assignment_id) is None or self.refuses:
             self._give_up(1)
             return
-        problem = validation.episode_problem(
-            wire_id, task is not None, episode_return, length, progress, env_id, metrics, agent_returns
-        )
-        if problem is not None:
-            self._invalid(1, problem)
-            if wire_id:
-                self._add_releases(np.array([wire_id], np.uint64), now)
-            return
-        self._pending.add_episode(
-            wire_id, task, episode_return, length, progress, env_id, metrics or None, agent_returns or None
-        )
-        self._added(1, now)
+        episode = (assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns)
+        if not self.offer_episode(*episode):
+            problem = validation.episode_problem(
+                assignment_id, task is not None, episode_return, length, progress, env_id, metrics, agent_returns
+            )
+            if problem is None:
+                self._collect()
+                self._episodes.add(*episode)
+            else:
+                self._invalid(1, problem)
+                self.release(now, np.array([assignment_id], np.uint64))
+        self.notice(now)
+
+    def offer_episode(
+        self,
+        assignment_id: int,
+        task: Any,
+        episode_return: float,
+        length: int,
+        progress: float,
+        env_id: int,
+        metrics: Mapping[str, float] | None = None,
+        agent_returns: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Take a finished episode, or do nothing: then it is ``report_episode`` that says what is the matter.
+
+        Raises ValueError or TypeError where a task, or a metric's name, does not fit.
+        """
+        episodes = self._episodes
+        if self.refuses or len(episodes) >= self._episodes_mark:
+            return False
+        told = task is not None
+        if validation.episode_problem(
+            assignment_id, told, episode_return, length, progress, env_id, metrics, agent_returns
+        ):
+            return False
+        episodes.add(assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns)
+        if len(episodes) >= self._episodes_mark:
+            self.wants_notice = True
+        return True
+
+    def notice(self, now: float) -> None:
+        """Something was reported: see when a batch is due."""
+        raise NotImplementedError
 
     def report_episodes(
         self,
@@ -181,6 +224,7 @@ class ReportIntake:
 
     def flush(self) -> FlushMark:
         """Send all that was reported so far at once; ``delivered`` tells when it is in the journal."""
+        self._collect()
         mark = FlushMark(self._pending.num_added, self._ids.epoch)
         self._flush_marks.set(mark, None if self._pending.rows else self._sent.last_sequence)
         return mark
@@ -215,12 +259,40 @@ class ReportIntake:
             self._added(len(wire_ids), now)
 
     def _added(self, rows: int, now: float) -> None:
-        self._statistics.total["rows_reported"] += rows
-        if self._pending_since is None:
-            self._pending_since = now
-            self._lower_due(now + self._max_latency)
-        if self._pending.rows >= self._max_rows:
-            self._lower_due(now)
+        self._statistics.add("rows_reported", rows)
+        self.notice(now)
+
+    def _look(self, now: float) -> None:
+        """See whether rows wait, and since when."""
+        if self._pending_since is None and self.num_pending:
+            # Where nobody had to give notice, something else was due, and they may have come at any time since then.
+            self._pending_since = now if self.wants_notice else self._looked_at
+        self._looked_at = now
+
+    def _collect(self) -> None:
+        """Bring the episodes that were reported one by one into the columns of what is pending."""
+        if (taken := self._episodes.take_all()) is not None:
+            columns, metrics, agent_returns = taken
+            ids, alive = self._ids.to_wire_many(columns["assignment_id"])
+            columns["assignment_id"] = ids
+            if self.fatal:
+                alive[:] = False
+            if not alive.all():
+                self._give_up(int(np.count_nonzero(~alive)))
+                columns, metrics, agent_returns = (
+                    {name: column[alive] for name, column in group.items()} for group in taken
+                )
+            if rows := len(columns["assignment_id"]):
+                self._pending.add_episodes(columns, metrics, agent_returns)
+                self._statistics.add("rows_reported", rows)
+        self._mark_episodes()
+
+    def _mark_episodes(self) -> None:
+        """See how many episodes may be reported until a batch is full, or too many wait."""
+        pending = self._pending.rows
+        until_full = self._max_rows - pending
+        until_refused = max(0, self._max_pending_rows - pending)
+        self._episodes_mark = min(until_full if until_full > 0 else self._max_rows, until_refused)
 
     def _lower_due(self, at: float) -> None:
         if at < self.due and not self.is_full:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from syllabus_client.columns import ColumnBuffer
+from syllabus_client.episode_rows import TaskFormat, check_name
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire.codec import to_tensor
 
 _METRIC = "metric:"
 _AGENT = "agent:"
 _ARRAY = "array:"
-_MAX_NAME = 64
 
 Columns = Mapping[str, np.ndarray]
 
@@ -22,17 +22,19 @@ Columns = Mapping[str, np.ndarray]
 class PendingReports:
     """Four queues of rows: steps, progress, episodes and releases, in the order in which a batch applies them.
 
-    Arguments are taken as valid: see ``validation``. An encoded task's shape and dtype are those of the first one seen,
-    unless ``set_task_format`` told them before.
+    Arguments are taken as valid: see ``validation``.
+
+    Args:
+        task_format: what an encoded task is.
     """
 
-    def __init__(self) -> None:
-        self._format: tuple[Any, tuple[int, ...]] | None = None
+    def __init__(self, task_format: TaskFormat) -> None:
+        self._format = task_format
         self._steps: ColumnBuffer | None = None
         self._progress: ColumnBuffer | None = None
         self._episodes: ColumnBuffer | None = None
         self._releases = ColumnBuffer({"assignment_id": (np.uint64, ())})
-        self._episode_extras: dict[str, int] = {}
+        self._extras: set[str] = set()  # names of episodes' further columns
         self.rows = 0
         """Rows in all queues."""
 
@@ -54,36 +56,13 @@ class PendingReports:
         """Rows ever taken out of each queue."""
         return tuple(0 if queue is None else queue.num_taken for queue in self._all())  # type: ignore[return-value]
 
-    def set_task_format(self, dtype: Any, shape: tuple[int, ...]) -> None:
-        """Tell what an encoded task is. Without effect once rows were added."""
-        if self._format is None:
-            self._format = (np.dtype(dtype), shape)
-
     # Adding
 
-    def add_episode(
-        self,
-        assignment_id: int,
-        task: Any,
-        episode_return: float,
-        length: int,
-        progress: float,
-        env_id: int,
-        metrics: Mapping[str, float] | None = None,
-        agent_returns: Mapping[str, float] | None = None,
-    ) -> None:
-        """Add a finished episode. ``task`` None: as assigned."""
-        queue = self._episodes
-        if queue is None or task is not None:
-            queue = self._episodes = self._with_tasks(queue, task, _EPISODE_COLUMNS)
-        row = [assignment_id, task, task is not None, episode_return, length, progress, env_id]
-        if self._episode_extras or metrics or agent_returns:
-            row += self._extras(queue, metrics, agent_returns)
-        queue.append(row)
-        self.rows += 1
-
     def add_episodes(self, columns: Columns, metrics: Columns, agent_returns: Columns) -> None:
-        """Add n finished episodes; ``columns`` are named as in ``EpisodeBatch``, without ``task``: as assigned."""
+        """Add n finished episodes; ``columns`` are named as in ``EpisodeBatch``, without ``task``: as assigned.
+
+        ``told``, bool (n,), says whose ``task`` is told, where that is not one for all.
+        """
         queue = self._episodes = self._with_tasks(self._episodes, columns.get("task"), _EPISODE_COLUMNS, rows=True)
         extras = {_METRIC + name: column for name, column in metrics.items()}
         extras |= {_AGENT + name: column for name, column in agent_returns.items()}
@@ -93,8 +72,10 @@ class PendingReports:
 
     def add_progress(self, assignment_id: int, task: Any, progress: float, env_id: int) -> None:
         """Add task completion in the middle of an episode."""
-        self._progress = self._with_tasks(self._progress, task, _PROGRESS_COLUMNS)
-        self._progress.append((assignment_id, task, task is not None, progress, env_id))
+        queue = self._progress = self._with_tasks(self._progress, task, _PROGRESS_COLUMNS)
+        told = task is not None
+        row = {"assignment_id": assignment_id, "told": told, "progress": progress, "env_id": env_id}
+        queue.extend({**row, "task": task} if told else row, 1)
         self.rows += 1
 
     def add_steps(self, columns: Columns, arrays: Columns) -> None:
@@ -156,40 +137,24 @@ class PendingReports:
         self, queue: ColumnBuffer | None, task: Any, columns: dict[str, Any], *, rows: bool = False
     ) -> ColumnBuffer:
         """The queue, with a column of tasks where one has been seen."""
-        if self._format is None and task is not None:
+        if task is not None:
             array = np.asarray(task)
-            self._format = (array.dtype, array.shape[1:] if rows else array.shape)
+            self._format.learn(array.dtype, array.shape[1:] if rows else array.shape)
         if queue is None:
-            task_column = self._format or (np.int64, ())
+            task_column = self._format.get()
             queue = ColumnBuffer({"assignment_id": (np.uint64, ()), "task": task_column, "told": (bool, ()), **columns})
         return queue
 
     def _extend(self, queue: ColumnBuffer, columns: Columns) -> None:
         rows = len(columns["assignment_id"])
-        queue.extend({**columns, "told": np.full(rows, "task" in columns)}, rows)
+        queue.extend({"told": np.full(rows, "task" in columns), **columns}, rows)
         self.rows += rows
 
-    def _extras(
-        self, queue: ColumnBuffer, metrics: Mapping[str, float] | None, agent_returns: Mapping[str, float] | None
-    ) -> list[float | None]:
-        """Values of the extra columns, in their order; columns are made as names appear."""
-        given = {_METRIC + name: value for name, value in (metrics or {}).items()}
-        given |= {_AGENT + name: value for name, value in (agent_returns or {}).items()}
-        for name in given:
-            self._extra_column(queue, name)
-        values: list[float | None] = [None] * len(self._episode_extras)
-        for name, value in given.items():
-            values[self._episode_extras[name]] = value
-        return values
-
     def _extra_column(self, queue: ColumnBuffer, name: str) -> None:
-        if name in self._episode_extras:
-            return
-        plain = name.partition(":")[2]
-        if not 1 <= len(plain) <= _MAX_NAME:
-            raise ValueError(f"metrics: expected names of 1 to {_MAX_NAME} characters, got {plain[:80]!r}")
-        queue.add_column(name, np.float64, fill=np.nan)
-        self._episode_extras[name] = len(self._episode_extras)
+        if name not in self._extras:
+            check_name(name.partition(":")[2])
+            queue.add_column(name, np.float64, fill=np.nan)
+            self._extras.add(name)
 
 
 _EPISODE_COLUMNS: dict[str, Any] = {

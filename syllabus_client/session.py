@@ -20,6 +20,7 @@ from syllabus_client.ready_tasks import Assignment, TaskColumns
 from syllabus_client.report_intake import Failure, ReportIntake
 from syllabus_client.reports import PendingReports
 from syllabus_client.sent_batches import SentBatches
+from syllabus_client.session_statistics import SessionStatistics
 from syllabus_client.settings import SessionSettings
 from syllabus_client.task_demand import TaskDemand, read_tasks
 from syllabus_client.wire import curriculum_pb2 as pb
@@ -35,6 +36,9 @@ FATAL = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "UNIMPLE
 
 class SessionMachine(ReportIntake):
     """Coalesces reports, keeps batches until they are answered, sends them again after a reconnect, holds ready tasks.
+
+    One thing at a time may be done with it, but for what costs most if it has to wait: any thread may ``pop_task`` and
+    ``offer_episode`` at any time, and calls ``notice``, when it may, where ``wants_notice`` is set after that.
 
     The shell calls ``connected`` when it has opened a stream, ``receive`` for each message, ``disconnected`` when the
     stream ended, and ``poll`` for what to send: again at ``next_wakeup``, or at ``due`` where a call made that earlier.
@@ -59,7 +63,7 @@ class SessionMachine(ReportIntake):
         rng: random.Random | None = None,
         new_session_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        super().__init__(settings.max_latency)
+        super().__init__(settings.max_latency, 2 * settings.max_pending_rows)
         self.settings = settings
         self.curriculum_name = curriculum
         self.curriculum: pb.Curriculum | None = None
@@ -71,6 +75,9 @@ class SessionMachine(ReportIntake):
         self._outbox: list[pb.StreamMetricsRequest] = []
         self._demand = TaskDemand(settings)
         self._ready, self._prefetch = self._demand.ready, self._demand.prefetch
+        self._window = self._ready.window
+        self._low = -1  # with how many tasks in the window a refill is to be hurried
+        self._ages: list[float] = []  # of the tasks that were taken from the window, when they were used
         self._closing = False
         self._keep_limits(
             pb.Limits(
@@ -100,6 +107,7 @@ class SessionMachine(ReportIntake):
         self._max_bytes = max(1, min(settings.max_bytes, largest - _MESSAGE_OVERHEAD))
         self._demand.max_open = limits.max_open_assignments
         self._demand.max_per_request = limits.max_tasks_per_request
+        self._mark_episodes()
 
     # Connection
 
@@ -187,16 +195,42 @@ class SessionMachine(ReportIntake):
 
         ``due`` is set to the same, and lowered by calls that make it earlier.
         """
+        self._look(now)
         self.due = math.inf
-        if self._link.state is Connection.DOWN or self._link.must_reconnect:
-            return None
-        times = self._link.wakeups()
-        if self._outbox:
-            times.append(now)
-        if self._link.state is Connection.OPEN and not self.is_full and not self._close_sent:
-            times += self._batch_times(now)
-        self.due = min(times, default=math.inf)
-        return min(times, default=None)
+        self._low = -1
+        link = self._link
+        if link.state is not Connection.DOWN and not link.must_reconnect:
+            times = link.wakeups()
+            if self._outbox:
+                times.append(now)
+            if self._may_send:
+                times += self._batch_times(now)
+                self._low = self._demand.low_mark(now)
+            self.due = min(times, default=math.inf)
+        self._see_whether_to_notice(now)
+        return None if self.due == math.inf else self.due
+
+    def notice(self, now: float) -> None:
+        """Something was taken or reported: see when a batch is due."""
+        self._look(now)
+        self._demand.update(now)
+        self._low = -1
+        if self._may_send:
+            self._lower_due(min(self._batch_times(now), default=math.inf))
+        self._see_whether_to_notice(now)
+
+    def _see_whether_to_notice(self, now: float) -> None:
+        """Whether what is taken or reported from now on may make a batch due earlier."""
+        self.wants_notice = self._pending_since is None and self.due > now + self._max_latency
+        if self.wants_notice and self.num_pending:  # reported since, by a thread that was not asked to give notice
+            self._look(now)
+            self._lower_due(now + self._max_latency)
+            self.wants_notice = False
+
+    @property
+    def _may_send(self) -> bool:
+        """Whether a batch may be sent now."""
+        return self._link.state is Connection.OPEN and not self.is_full and not self._close_sent
 
     # What environments do; reports are in ReportIntake
 
@@ -234,23 +268,47 @@ class SessionMachine(ReportIntake):
         if self._ready.count < k:
             return None
         tasks = self._ready.take(k)
-        self._taken(k, float(now * k - tasks.arrived.sum()), now - float(tasks.arrived[0]), now, waited)
+        self._statistics.used(k, float(now * k - tasks.arrived.sum()), now - float(tasks.arrived[0]))
+        self._taken(now, waited)
         return tasks
 
     def take_one(self, now: float, waited: float | None = None) -> Assignment | None:
         """The next task, or None; otherwise as ``take``."""
-        if not self._ready.count:
-            return None
-        task, arrived = self._ready.take_one()
-        age = now - arrived
-        self._taken(1, age, age, now, waited)
+        self._ready.open_window()
+        task = self.pop_task(now)
+        if task is not None:
+            self._taken(now, waited)
         return task
 
-    def _taken(self, k: int, ages: float, oldest: float, now: float, waited: float | None) -> None:
-        self._statistics.used(k, ages, oldest)
+    def _taken(self, now: float, waited: float | None) -> None:
         if waited is not None:
             self._statistics.waited(waited)
-        self._lower_due(self._demand.taken(k, now))
+            self._demand.count_taken(now)
+            self._prefetch.starved()
+        self.notice(now)
+
+    def pop_task(self, now: float) -> Assignment | None:
+        """The next task, where it is at hand; None: ``take_one`` may find one."""
+        window = self._window
+        try:
+            task, arrived = window.pop()  # one operation
+        except IndexError:
+            return None
+        self._ages.append(now - arrived)
+        if len(window) <= self._low:
+            self.wants_notice = True
+        return task
+
+    def statistics(self) -> SessionStatistics:
+        """The counters."""
+        self._count_ages()
+        return super().statistics()
+
+    def _count_ages(self) -> None:
+        if count := len(self._ages):
+            ages = self._ages[:count]
+            del self._ages[:count]  # others may have added to the end meanwhile
+            self._statistics.used(count, sum(ages), max(ages))
 
     def repeated(self, k: int) -> None:
         """Tasks were given again because the service is away."""
@@ -258,13 +316,14 @@ class SessionMachine(ReportIntake):
 
     def set_task_format(self, dtype: Any, shape: tuple[int, ...], decode: Callable[[np.ndarray], list[Any]]) -> None:
         """Tell dtype and shape of an encoded task, otherwise those of the first one reported, and how to decode."""
-        self._pending.set_task_format(dtype, shape)
+        self._format.learn(dtype, shape)
         self._ready.decode = decode
 
     def close(self) -> None:
         """Send what is pending, then end the session; ``closed`` tells when it has ended."""
+        self._collect()
         self._closing = self.refuses = self._demand.stopped = True
-        if not self._pending.rows and not self._sent and not self._incarnation:
+        if not self.num_pending and not self._sent and not self._incarnation:
             self.closed = True
 
     # Messages that arrive
@@ -323,20 +382,27 @@ class SessionMachine(ReportIntake):
     # Batches that leave
 
     def _next_batch(self, now: float) -> pb.SessionBatch | None:
-        if self._close_sent or self.is_full:
+        if not self._may_send:
             return None
+        self._look(now)
         wanted = self._demand.update(now)
         if not any(at <= now for at in self._batch_times(now)):
             return None
         return self._make_batch(wanted, now)
 
     def _batch_times(self, now: float) -> list[float]:
-        """When a batch is due, for each reason to send one; assuming that one may be sent."""
+        """When a batch is due, for each reason to send one; assuming that one may be sent.
+
+        While a batch is without a reply, the next one waits for that, too: so the slower the service, the larger the
+        batches, and the less each report costs it. What is full, or somebody waits for, is sent at once.
+        """
         times = []
-        rows = self._pending.rows
+        rows = self.num_pending
+        full = rows >= self._max_rows or self._pending.num_bytes >= self._max_bytes
+        at_once = full or self._closing or self._flush_marks.wait_for_batch
+        if self._sent and not at_once and not self._demand.is_waited_for:
+            return times
         if rows:
-            full = rows >= self._max_rows or self._pending.num_bytes >= self._max_bytes
-            at_once = full or self._closing or self._flush_marks.wait_for_batch
             since = now if self._pending_since is None else self._pending_since
             times.append(now if at_once else since + self._max_latency)
         elif self._closing:
@@ -346,15 +412,18 @@ class SessionMachine(ReportIntake):
         return times
 
     def _make_batch(self, wanted: int, now: float) -> pb.SessionBatch:
+        self._collect()
         batch = pb.MetricsBatch()
         rows, ended = self._pending.fill(batch, self._max_rows, self._max_bytes)
-        left = self._pending.rows
+        left = self.num_pending
         self._pending_since = now if left else None
+        self._mark_episodes()
         batch.num_tasks = self._demand.ask(wanted, now, with_reports=rows > 0)
         batch.close = self._close_sent = self._closing and not left
         message = self._sent.add(batch, rows, ended, now)
         self.is_full = len(self._sent) >= self._max_unanswered
         self._flush_marks.passed(self._pending.num_taken, message.sequence)
+        self._count_ages()
         if (interval := self._statistics.interval()) is not None:
             message.client_statistics.CopyFrom(interval)
         self._statistics.add("batches_sent")
@@ -364,15 +433,16 @@ class SessionMachine(ReportIntake):
 
     def _lose_session(self, why: str, now: float) -> None:
         """The service does not know this session any more: begin another one; what it held is void."""
+        self._collect()
         lost = self._sent.num_rows + self._pending.drop_assigned()
         self._statistics.add("rows_undelivered", lost)
         self._statistics.add("sessions_lost")
-        self._pending_since = now if self._pending.rows else None
+        self._pending_since = now if self.num_pending else None
         self._demand.lose()
         self._flush_marks.clear()
         self._ids.next_epoch()
         self._begin_session()
-        self.closed = self._closing and not self._pending.rows
+        self.closed = self._closing and not self.num_pending
         self._say(
             "lost",
             f"the service lost this process's session of curriculum {self.curriculum_name!r} ({why}): {lost} reports "
@@ -403,6 +473,7 @@ class SessionMachine(ReportIntake):
 
     def _end(self, failure: Failure) -> None:
         """Trying again would not help."""
+        self._collect()
         self.fatal = failure
         self.refuses = True
         self._link.must_reconnect = self._link.state is not Connection.DOWN
@@ -410,7 +481,7 @@ class SessionMachine(ReportIntake):
         self._statistics.add("rows_undelivered", lost)
         if lost:
             self._say("fatal", f"{lost} reports were not delivered: {failure.code}: {failure.details}")
-        self._pending = PendingReports()
+        self._pending = PendingReports(self._format)
         self._sent.clear()
         self._flush_marks.clear()
         self.closed = self.closed or self._closing

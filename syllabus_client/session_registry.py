@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Hashable
 from multiprocessing import util
 from typing import Generic, Protocol, TypeVar
 
-from syllabus_client.forks import watch_forks
+from syllabus_client import forks
 
 
 class Pausable(Protocol):
@@ -36,18 +35,18 @@ class SessionRegistry(Generic[T]):
         self._end_all = end_all
         self._inherited: list[object] = []
         self._begin()
-        watch_forks(self)
+        forks.watch_forks(self)
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._sessions: dict[Hashable, tuple[T, int]] = {}
-        self._finalizer_pid = 0
+        self._has_finalizer = False
 
     def open(self, key: Hashable, make: Callable[[], T]) -> T:
         """The session of a key, made where there is none; each call is matched by one ``let_go``."""
         with self._lock:
-            if self._finalizer_pid != os.getpid():
-                self._finalizer_pid = os.getpid()
+            if not self._has_finalizer:
+                self._has_finalizer = True
                 util.Finalize(None, self._at_exit, exitpriority=100)
             session, count = self._sessions.get(key) or (make(), 0)
             self._sessions[key] = (session, count + 1)

@@ -13,9 +13,9 @@ class SessionSettings:
     """Settings of a ``Session``. Raises ValueError, naming the field, for a value out of its range."""
 
     max_latency: float = 0.05
-    """Seconds that a report may wait for others to be sent with it, at least 0. A batch costs as much CPU as dozens of
-    episodes, on both sides; where episodes are shorter, tasks are drawn that much earlier. Nobody who waits for a task
-    waits for this."""
+    """Seconds that a report may wait for others to be sent with it, at least 0; where the batch before is not answered
+    by then, it waits for that. A batch costs as much CPU as dozens of episodes, on both sides; where episodes are
+    shorter, tasks are drawn that much earlier. Nobody who waits for a task waits for this."""
 
     max_rows: int = 2048
     """Most rows (episodes, progress reports, steps, releases) in one batch; the service's limit also holds."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from syllabus_client.errors import BufferFullError
+from syllabus_client.forks import lineage
 from syllabus_client.ready_tasks import EVALUATE, TRAIN, Assignment
 from syllabus_client.session import SessionMachine
 from syllabus_client.session_registry import SessionRegistry
@@ -57,6 +58,7 @@ class Session:
         self.target = target
         self.settings = settings
         self._pid = os.getpid()
+        self._generation = lineage.generation
         self._max_pending = 2 * settings.max_pending_rows
         self._shell = shell = StreamShell(target, settings)
         self._machine, self._lock, self._changed = shell.machine, shell.lock, shell.changed
@@ -73,7 +75,8 @@ class Session:
     @property
     def requires_step_updates(self) -> bool:
         """Whether environments must report steps. Waits as ``task_space`` does."""
-        return self._describe().requires_step_updates
+        steps = self._shell.step_updates
+        return self._describe().requires_step_updates if steps is None else steps
 
     def _describe(self) -> pb.Curriculum:
         """What the service says of the curriculum; waits for it."""
@@ -127,8 +130,13 @@ class Session:
             CurriculumServiceError: at once, when the service refuses this session (token, name of the curriculum).
         """
         self._check_process()
-        with self._lock:
-            return self._line.take_one()
+        task = self._line.pop_one()
+        if task is None:
+            with self._lock:
+                return self._line.take_one()
+        if self._machine.wants_notice:
+            self._notice()
+        return task
 
     def next_tasks(self, k: int) -> Assignments:
         """The next k tasks, in columns: all of them, or an error as ``next_task`` raises. Callers take turns."""
@@ -172,15 +180,12 @@ class Session:
         """
         self._check_process()
         machine = self._machine
-        with self._lock:
-            if machine.num_pending >= self._max_pending:
-                raise self._full()
-            machine.report_episode(
-                _clock(), assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns
-            )
-            self._shell.poke()
-        if machine.has_notices:
-            self._warn()
+        episode = (assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns)
+        if not machine.offer_episode(*episode):
+            with self._reporting():
+                machine.report_episode(_clock(), *episode)
+        elif machine.wants_notice:
+            self._notice()
 
     def report_episodes(
         self,
@@ -273,6 +278,12 @@ class Session:
         if self._machine.has_notices:
             self._warn()
 
+    def _notice(self) -> None:
+        """Let the machine see what was taken or reported, and the sender what that makes due."""
+        with self._lock:
+            self._machine.notice(_clock())
+            self._shell.poke()
+
     def _full(self) -> BufferFullError:
         pending = self._machine.num_pending
         return BufferFullError(
@@ -322,7 +333,7 @@ class Session:
 
         Each ``open_session`` is matched by one ``close``. What could not be delivered is counted and said in a warning.
         """
-        if self._pid == os.getpid() and _registry.let_go(self):
+        if self.is_mine and _registry.let_go(self):
             self._end(self.settings.timeout if timeout is None else timeout)
 
     def _end(self, timeout: float) -> None:
@@ -355,8 +366,13 @@ class Session:
         """Connect again, and go on where the session was."""
         self._shell.resume()
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether this process opened it."""
+        return self._generation == lineage.generation
+
     def _check_process(self) -> None:
-        if self._pid != os.getpid():
+        if self._generation != lineage.generation:
             raise RuntimeError(
                 f"this session belongs to process {self._pid}: call open_session in each process that uses one"
             )

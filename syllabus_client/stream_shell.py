@@ -54,6 +54,7 @@ class StreamShell:
         lock: guards the machine and everything here.
         changed: on ``lock``; notified when a message arrived, or the stream or the session ended.
         space: the curriculum's tasks, once known.
+        step_updates: whether it requires step updates, once known.
 
     Args:
         target: where the service is.
@@ -67,6 +68,7 @@ class StreamShell:
         self.changed = threading.Condition(self.lock)
         self.described: pb.Curriculum | None = None
         self.space: TaskSpace | None = None
+        self.step_updates: bool | None = None
         self._sender = threading.Condition(self.lock)  # wakes the thread that sends, or the one that connects
         self._asleep_until = -math.inf
         self._stream: _Stream | None = None
@@ -231,7 +233,7 @@ class StreamShell:
             )
             return
         self.machine.set_task_format(space.encoded_dtype, space.encoded_shape, space.decode_many)
-        self.space, self.described = space, curriculum
+        self.space, self.step_updates, self.described = space, curriculum.requires_step_updates, curriculum
 
     def _say_notices(self) -> None:
         for notice in self.machine.take_notices():

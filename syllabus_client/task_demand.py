@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from syllabus_client.local_ids import LocalIds
@@ -39,7 +41,8 @@ class TaskDemand:
         self.stopped = False
         self._max_latency = settings.max_latency
         self._in_flight = 0
-        self._held = 0  # assignments taken, whose end is not in an answered batch
+        self._ended = 0  # of the assignments that were taken, how many have ended, as the service knows
+        self._counted = 0  # of the tasks that were taken, how many the rate of use knows
         self._since: float | None = None  # when the demand that is not asked for yet began
         self._short_until = 0.0
         self._short_backoff = _SHORT_BACKOFF_INITIAL
@@ -47,25 +50,35 @@ class TaskDemand:
     def lose(self) -> None:
         """The service has forgotten the session: what it held is void."""
         self.ready.clear()
-        self._in_flight = self._held = 0
+        self._in_flight = self._ended = self._counted = 0
         self._since = None
         self._short_until = 0.0
 
-    def taken(self, k: int, now: float) -> float:
-        """Tasks were taken. When a refill is due."""
-        self._held += k
-        soon_used = self.prefetch.used(k, now)
-        if self._since is None:
-            self._since = now
-        return now if self._runs_short(soon_used) else now + self._max_latency
+    @property
+    def is_noted(self) -> bool:
+        """Whether there is a demand that is not asked for yet."""
+        return self._since is not None
+
+    def count_taken(self, now: float) -> None:
+        """Note how many tasks were taken since this was done last."""
+        taken = self.ready.num_taken
+        if taken != self._counted:
+            self.prefetch.used(taken - self._counted, now)
+            self._counted = taken
+
+    def low_mark(self, now: float) -> int:
+        """With how many rows in the window a refill is to be hurried; below 0: with none."""
+        if self._in_flight:
+            return -1
+        return math.floor(self._short(now)) - 1 - (self.ready.count - len(self.ready.window))
 
     def wanted(self, now: float) -> int:
         """How many tasks to ask for."""
+        self.count_taken(now)
         if self.stopped:
             return 0
-        coming = self.ready.count + self._in_flight
-        wanted = max(self.prefetch.target(self.environments, now), self.waiting) - coming
-        room = self.max_open - self._held - coming
+        wanted = max(self.prefetch.target(self.environments, now), self.waiting) - self.ready.count - self._in_flight
+        room = self.max_open - (self.ready.num_put - self._ended) - self._in_flight
         return max(0, min(wanted, room, self.max_per_request))
 
     def ask_at_once(self, now: float) -> None:
@@ -85,7 +98,7 @@ class TaskDemand:
         """When to ask; None where nothing is wanted. ``with_reports``: whether rows wait to be sent, too."""
         if self._since is None or not self.wanted(now):
             return None
-        at = now if self._runs_short(self.prefetch.used_during_refill(now)) else self._since + self._max_latency
+        at = now if self._runs_short(now) else self._since + self._max_latency
         # What was reported may have given a curriculum that was short of tasks some: it is asked again at once.
         return at if with_reports else max(at, self._short_until)
 
@@ -103,7 +116,7 @@ class TaskDemand:
 
     def ended(self, assignments: int) -> None:
         """Assignments have ended, as the service knows."""
-        self._held = max(0, self._held - assignments)
+        self._ended = min(self.ready.num_taken, self._ended + assignments)
 
     def answered(self, asked: int, tasks: TaskColumns | None, now: float) -> bool:
         """A reply brought these tasks. Whether it was short of what was asked for."""
@@ -122,10 +135,19 @@ class TaskDemand:
         self._short_backoff = _SHORT_BACKOFF_INITIAL
         return False
 
-    def _runs_short(self, soon_used: float) -> bool:
-        """Whether somebody waits for a task, or is expected to before a refill that is not hurried has come."""
-        coming = self.ready.count + self._in_flight
-        return self.waiting > coming or coming + 1 <= soon_used
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a task that is not on its way."""
+        return self.waiting > self.ready.count + self._in_flight
+
+    def _runs_short(self, now: float) -> bool:
+        """Whether somebody waits, or is expected to before a refill has come that is neither on its way nor hurried."""
+        return self.is_waited_for or (not self._in_flight and self.ready.count + 1 <= self._short(now))
+
+    def _short(self, now: float) -> float:
+        """How many tasks are too few: those that a refill's time will use, or half of what would be held at most."""
+        target = self.prefetch.target(self.environments, now)
+        return min(self.prefetch.used_during_refill(now), target / 2)
 
 
 def read_tasks(tasks: pb.TaskBatch, ids: LocalIds, now: float) -> TaskColumns:

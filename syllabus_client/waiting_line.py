@@ -22,7 +22,7 @@ _Tasks = TypeVar("_Tasks", Assignment, TaskColumns)
 class WaitingLine:
     """Hands out the tasks of a session, or waits for them as ``settings.on_unavailable`` and ``timeout`` say.
 
-    All methods are called by who holds the shell's lock.
+    All methods but ``pop_one`` are called by who holds the shell's lock.
     """
 
     def __init__(self, shell: StreamShell, settings: SessionSettings) -> None:
@@ -33,16 +33,19 @@ class WaitingLine:
         self._tickets: collections.deque[object] = collections.deque()
         self._last: Assignment | TaskColumns | None = None
 
+    def pop_one(self) -> Assignment | None:
+        """The next task, where it is at hand and nobody waits; None: ``take_one`` may have one. Needs no lock."""
+        machine = self._machine
+        if self._tickets or machine.num_pending >= self._max_pending_rows:
+            return None
+        task = machine.pop_task(_clock())
+        if task is not None:
+            self._last = task
+        return task
+
     def take_one(self) -> Assignment:
         """The next task."""
-        machine = self._machine
-        task = None
-        if not self._tickets and machine.num_pending < self._max_pending_rows:
-            task = machine.take_one(_clock())
-        if task is None:
-            task = self._wait(1, machine.take_one, self._repeat_one)
-        else:
-            self._shell.poke()
+        task = self._wait(1, self._machine.take_one, self._repeat_one)
         self._last = task
         return task
 
@@ -114,7 +117,8 @@ class WaitingLine:
         tasks = ReadyTasks()
         tasks.decode = None if self._shell.space is None else self._shell.space.decode_many
         tasks.put(_repeat_many(last, k))
-        return tasks.take_one()[0]
+        tasks.open_window()
+        return tasks.window[0][0]
 
 
 def _repeat_many(last: Assignment | TaskColumns, k: int) -> TaskColumns:

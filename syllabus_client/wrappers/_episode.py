@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from syllabus_client.stream import Assignment
 from syllabus_client.task_spaces import TaskNotInSpaceError
 from syllabus_client.wrappers._session_link import PURPOSE_NAMES, SessionLink
+
+T = TypeVar("T")
 
 
 class Episode:
@@ -25,9 +26,6 @@ class Episode:
 
     def __init__(self, link: SessionLink) -> None:
         self.link = link
-        self._clear()
-
-    def _clear(self) -> None:
         self.assignment: Assignment | None = None
         self.encoded: Any = None
         self._told: Any = None  # the encoded task as the environment tells it; None: it does not
@@ -35,28 +33,31 @@ class Episode:
         self.length = 0
         self.completion = 0.0
 
-    @contextmanager
-    def starting(self, running_task: Callable[[], Any]) -> Iterator[Assignment]:
-        """Draw the next task and, once the block has given it to the environment, begin its episode.
+    def start(self, give: Callable[[Any], T], running_task: Callable[[], Any]) -> T:
+        """Draw the next task, give it to the environment, and begin its episode; returns what ``give`` returns.
 
-        An unfinished episode is released first. When the block raises, the assignment is given back.
+        An unfinished episode is released first. Where one of the two raises, the assignment is given back.
 
         Args:
+            give: takes the decoded task.
             running_task: tells which decoded task the environment runs; None where it does not say.
         """
-        self.release()
+        if self.assignment is not None:
+            self.release()
         assignment = self.link.session.next_task()
         try:
-            yield assignment
+            given = give(assignment.task)
             told = self._encode(running_task(), assignment)
         except BaseException:
             self.link.release([assignment.id])
             raise
-        self._clear()
         self._told = told
         self.encoded = assignment.encoded if told is None else told
         self.purpose = PURPOSE_NAMES.get(assignment.purpose, "train")
+        self.length = 0
+        self.completion = 0.0
         self.assignment = assignment
+        return given
 
     def _encode(self, task: Any, assignment: Assignment) -> Any:
         if task is None:
@@ -83,19 +84,20 @@ class Episode:
         agent_returns: Mapping[str, float] | None = None,
     ) -> None:
         """End the episode and report it. In a process that does not hold its assignment (a fork's child): end it."""
-        assignment = self.assignment
-        if assignment is not None and self.link.is_open:
-            self.link.session.report_episode(
+        assignment, self.assignment = self.assignment, None
+        link = self.link
+        if assignment is not None and link.is_open:
+            completion = self.completion
+            link.session.report_episode(
                 assignment.id,
                 task=self._told,
                 episode_return=episode_return,
                 length=self.length,
-                progress=min(max(self.completion, 0.0), 1.0),
-                env_id=self.link.env_id,
+                progress=completion if 0.0 <= completion <= 1.0 else min(max(completion, 0.0), 1.0),
+                env_id=link.env_id,
                 metrics=metrics,
                 agent_returns=agent_returns,
             )
-        self.assignment = None
 
     def release(self) -> None:
         """Give the assignment of an unfinished episode back."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,20 +59,20 @@ class SessionLink:
 
     def _forget(self) -> None:
         self._session: Session | None = None
-        self._pid = 0
         self.env_id = -1
 
     @property
     def is_open(self) -> bool:
         """Whether this process has the session open, and so holds what was taken from it."""
-        return self._session is not None and self._pid == os.getpid()
+        return self._session is not None and self._session.is_mine
 
     @property
     def session(self) -> Session:
         """The session; opens it."""
-        if self._session is None or self._pid != os.getpid():
-            self._session = self._open()
-        return self._session
+        session = self._session
+        if session is None or not session.is_mine:
+            session = self._session = self._open()
+        return session
 
     def _open(self) -> Session:
         target, curriculum, token = self._target, self._curriculum, self._token
@@ -82,7 +81,6 @@ class SessionLink:
             curriculum, token = curriculum or name, token or secret
         session = open_session(target, curriculum=curriculum, token=token, settings=self._settings)
         session.add_environments(self._num_envs)
-        self._pid = os.getpid()
         # Drawn here, not in the constructor, so that copies in other processes are other environments.
         self.env_id = secrets.randbelow(2**63 - self._num_envs) if self._given_env_id is None else self._given_env_id
         return session
@@ -103,4 +101,4 @@ class SessionLink:
                 self.session.release(ids)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_session": None, "_pid": 0, "env_id": -1}
+        return {**self.__dict__, "_session": None, "env_id": -1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any, Generic, SupportsFloat
 
@@ -14,6 +15,8 @@ from syllabus_client.wrappers._episode import Episode
 from syllabus_client.wrappers._new_task import require_new_task
 from syllabus_client.wrappers._session_link import ServiceHandle, SessionLink
 from syllabus_client.wrappers._step_buffer import StepBuffer
+
+_ABSENT = object()
 
 
 class GymnasiumSyncWrapper(
@@ -133,17 +136,21 @@ class GymnasiumSyncWrapper(
         Raises TaskTimeoutError or another CurriculumServiceError where no task can be had, and TaskNotInSpaceError
         where the environment runs a task that the curriculum does not have.
         """
-        self._release()
-        link = self._episode.link
-        if self._steps is None and link.session.requires_step_updates:
-            self._steps = StepBuffer(link, self._remove_keys)
-        with self._episode.starting(self._running_task) as assignment:
-            observation, info = self.env.reset(seed=seed, options=options, new_task=assignment.task)  # type: ignore[call-arg]
+        episode = self._episode
+        if episode.assignment is not None:
+            self._release()
+        if self._steps is None and episode.link.session.requires_step_updates:
+            self._steps = StepBuffer(episode.link, self._remove_keys)
+        observation, info = episode.start(
+            lambda task: self.env.reset(seed=seed, options=options, new_task=task),  # type: ignore[call-arg]
+            self._running_task,
+        )
         self._return = 0.0
-        info["task"] = self._episode.encoded
-        info["task_purpose"] = self._episode.purpose
+        info["task"] = episode.encoded
+        info["task_purpose"] = episode.purpose
+        assignment: Any = episode.assignment
         info["assignment_id"] = assignment.id
-        info["task_probability"] = float("nan") if assignment.probability is None else assignment.probability
+        info["task_probability"] = math.nan if assignment.probability is None else assignment.probability
         return observation, info
 
     def step(self, action: ActType) -> tuple[ObsType, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -174,8 +181,7 @@ class GymnasiumSyncWrapper(
                 self._report(info)
             elif self._change_task_on_completion and episode.task_is_over:
                 self._report(info)
-                with episode.starting(self._running_task) as assignment:
-                    self.env.get_wrapper_attr("change_task")(assignment.task)
+                episode.start(self.env.get_wrapper_attr("change_task"), self._running_task)
                 self._return = 0.0
         return observation, reward, terminated, truncated, info
 
@@ -189,8 +195,15 @@ class GymnasiumSyncWrapper(
             self.env.close()
 
     def _running_task(self) -> Any:
-        name = self._task_attribute
-        return self.env.get_wrapper_attr(name) if name is not None and self.env.has_wrapper_attr(name) else None
+        name, layer = self._task_attribute, self.env
+        while name is not None:  # as get_wrapper_attr, without the cost of its errors
+            told = getattr(layer, name, _ABSENT)
+            if told is not _ABSENT:
+                return told
+            if not isinstance(layer, gym.Wrapper):
+                return None
+            layer = layer.env
+        return None
 
     def _flush_steps(self) -> None:
         if self._steps is not None:

@@ -105,8 +105,9 @@ class PettingZooSyncWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[AgentID, ObsType], dict[AgentID, dict[str, Any]]]:
         """Reset the environment to the curriculum's next task. Raises as ``GymnasiumSyncWrapper.reset`` does."""
-        with self._episode.starting(self._running_task) as assignment:
-            observations, infos = self.env.reset(seed=seed, options=options, new_task=assignment.task)
+        observations, infos = self._episode.start(
+            lambda task: self.env.reset(seed=seed, options=options, new_task=task), self._running_task
+        )
         self._returns = {}
         self._describe(infos)
         return observations, infos
@@ -135,8 +136,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
                 self._report(infos)
             elif self._change_task_on_completion and episode.task_is_over:
                 self._report(infos)
-                with episode.starting(self._running_task) as assignment:
-                    self.env.change_task(assignment.task)
+                episode.start(self.env.change_task, self._running_task)
                 self._returns = {}
         return observations, rewards, terminations, truncations, infos
 

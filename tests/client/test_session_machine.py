@@ -83,6 +83,40 @@ def test_steps_arrive_before_the_episode_that_they_belong_to() -> None:
     assert parts == [["steps"], ["steps"], ["steps", "episodes"]]
 
 
+def test_a_batch_waits_for_the_reply_to_the_one_before_unless_it_is_full() -> None:
+    simulation = make(prefetch=0, max_latency=0.01, max_rows=300)
+    simulation._delay = lambda: 0.1
+    for length in range(900):
+        report(simulation, 0, length, task=1)
+        simulation.run(0.001)
+    assert len(simulation.service.batches) <= 6  # of 200 rows; one for each 0.01 s would be 90
+    for length in range(900, 1500):
+        report(simulation, 0, length, task=1)
+    simulation.run(0.11)
+    assert len(simulation.service.episodes) >= 1200  # two full ones left at once
+    simulation.run(1.0)
+    assert simulation.service.episodes == list(range(1500))
+
+
+def test_a_refill_that_somebody_waits_for_waits_for_no_reply() -> None:
+    simulation = make(environments=1)
+    simulation._delay = lambda: 0.1
+    simulation.machine.environments = 2
+    simulation.run(0.02)
+    simulation.machine.waiting = 9
+    simulation.run(0.11)
+    assert sum(each.batch.num_tasks for each in simulation.service.batches) >= 9
+
+
+def test_refills_are_not_hurried_while_one_is_on_its_way() -> None:
+    simulation = make(environments=1, max_prefetch=40)
+    simulation._delay = lambda: 0.02
+    waits = play(simulation, episode_seconds=0.001, seconds=4.0)
+    settled = len(waits) // 2
+    assert len(simulation.service.batches) < 4.0 / 0.04 + 5  # one for each round trip, at most
+    assert sum(wait > 0 for wait in waits[settled:]) < settled / 10
+
+
 def test_unacknowledged_batches_are_bounded_by_the_smaller_of_setting_and_limit() -> None:
     for setting, limit, expected in ((3, 8, 3), (8, 2, 2)):
         service = ModelService()
