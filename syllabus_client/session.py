@@ -396,7 +396,7 @@ class SessionMachine(ReportIntake):
         While a batch is without a reply, the next one waits for that, too: so the slower the service, the larger the
         batches, and the less each report costs it. What is full, or somebody waits for, is sent at once.
         """
-        times = []
+        times: list[float] = []
         rows = self.num_pending
         full = rows >= self._max_rows or self._pending.num_bytes >= self._max_bytes
         at_once = full or self._closing or self._flush_marks.wait_for_batch
