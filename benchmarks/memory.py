@@ -2,9 +2,10 @@
 
     python -m benchmarks.memory [--quick] [--json FILE]
 
-The resident memory of a service after 30,000 episodes (and two of each environment), with 1,000 and with 1,000,000 tasks, and with 64 and with
-65,536 environments that hold a task. The difference by task is what the curriculum, its task space and the statistics
-hold; the one by environment, what sessions and assignments do. `benchmarks.curricula` tells the curricula's part alone.
+The resident memory of a service after 30,000 episodes, and two of each environment, with 1,000 and with 1,000,000
+tasks, and with 64 and with 65,536 environments that hold a task. The difference by task is what the curriculum, its
+task space and the statistics hold, and what the allocator keeps of the arrays that come and go; the one by environment,
+what sessions and assignments do. `benchmarks.curricula` tells the curricula's part alone.
 """
 
 from __future__ import annotations
