@@ -15,6 +15,8 @@ class Scrape:
 
     samples: Mapping[tuple[str, frozenset[tuple[str, str]]], float]
     """Values by name and labels."""
+    families: Mapping[str, str]
+    """Types by the families' names, those without a sample included; a counter's name is without ``_total``."""
 
     def value(self, name: str, **labels: str) -> float:
         """One sample's value. Raises KeyError where there is none."""
@@ -29,15 +31,26 @@ class Scrape:
         """The names of the samples."""
         return {name for name, _ in self.samples}
 
+    @property
+    def declared_as(self) -> set[str]:
+        """The families' names, a counter's with ``_total``."""
+        return {f"{name}_total" if kind == "counter" else name for name, kind in self.families.items()}
+
+    @property
+    def declared(self) -> set[str]:
+        """The names that samples of the families have or would have."""
+        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
+        return {name + suffix for name, kind in self.families.items() for suffix in suffixes.get(kind, ("",))}
+
 
 def scrape(address: str) -> Scrape:
     """Read ``/metrics`` with prometheus-client's own parser."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as answer:
         text = answer.read().decode()
-    return Scrape(
-        {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-    )
+    families = list(text_string_to_metric_families(text))
+    samples = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    return Scrape(samples, {family.name: family.type for family in families})

@@ -33,6 +33,7 @@
 {{- end }}
 {{- if .Values.metrics.enabled }}
 - --metrics-listen={{ .Values.listenHost }}:{{ int .Values.metrics.port }}
+- --metrics-insecure
 {{- end }}
 - --grace={{ .Values.drain.graceSeconds }}
 - --max-message-mib={{ int .Values.maxMessageMib }}
