@@ -1,4 +1,4 @@
-"""A service for one curriculum object: in an event loop, in a thread, and as a process that ends with its parent."""
+"""A service for one curriculum object: in an event loop, and as a process that ends with its parent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,9 +25,7 @@ _GRACE_SECONDS = 2.0  # for what is under way when the service ends
 
 
 @asynccontextmanager
-async def serving(
-    curriculum: Curriculum, *, name: str, listen: str, lease: float, insecure: bool = False
-) -> AsyncIterator[Server]:
+async def serving(curriculum: Curriculum, *, name: str, listen: str, lease: float) -> AsyncIterator[Server]:
     """Serve a curriculum object within the block. It is not stored: it ends with the block.
 
     Args:
@@ -37,54 +33,12 @@ async def serving(
         name: the name that it is served under.
         listen: ``unix:PATH`` or ``HOST:PORT``; port 0 chooses a free one.
         lease: seconds that a worker may stay silent before its assignments are abandoned.
-        insecure: whether ``listen`` may be reachable from other machines.
     """
     async with LocalEngine() as engine:
         engine.host(name, curriculum, lease_seconds=lease)
         settings = ServerSettings(grace_seconds=_GRACE_SECONDS)
-        async with Server(engine, listen=[listen], insecure=insecure, settings=settings) as server:
+        async with Server(engine, listen=[listen], settings=settings) as server:
             yield server
-
-
-class EmbeddedThread:
-    """Serves a curriculum object from a thread of this process, until stopped. For hosts such as a Ray actor.
-
-    Args: as of ``serving``.
-
-    Attributes:
-        address: where it listens, with the port that was taken.
-    """
-
-    def __init__(self, curriculum: Curriculum, *, name: str, listen: str, lease: float, insecure: bool = False) -> None:
-        self._started: Future[str] = Future()
-        self._stopping = asyncio.Event()
-        self._loop = asyncio.new_event_loop()
-        arguments = {"name": name, "listen": listen, "lease": lease, "insecure": insecure}
-        self._thread = threading.Thread(
-            target=self._run, args=(curriculum, arguments), name="embedded-service", daemon=True
-        )
-        self._thread.start()
-        self.address = self._started.result()
-
-    def stop(self) -> None:
-        """End the service. Blocks until it has ended."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-
-    def _run(self, curriculum: Curriculum, arguments: dict[str, Any]) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            try:
-                runner.run(self._serve(curriculum, arguments))
-            except BaseException as error:
-                if self._started.done():
-                    raise
-                self._started.set_exception(error)
-
-    async def _serve(self, curriculum: Curriculum, arguments: dict[str, Any]) -> None:
-        async with serving(curriculum, **arguments) as server:
-            self._started.set_result(server.addresses[0])
-            await self._stopping.wait()
 
 
 def main(header: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from syllabus_client.client import CurriculumClient
 from syllabus_client.multiprocessing import CURRICULUM_NAME, EmbeddedQueue, make_multiprocessing_curriculum
 from syllabus_client.task_spaces import DiscreteTaskSpace
-from syllabus_service.embedded import EmbeddedThread
+from tests.wrappers.embedded_thread import EmbeddedThread
 from tests.wrappers.recorder import Recorder
 
 
