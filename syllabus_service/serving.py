@@ -94,12 +94,12 @@ async def run_service(options: ServiceOptions) -> None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, follower.look_now.set)
             await stack.enter_async_context(_in_background(follower.follow()))
         await server.start()
-        server.serve(engine)
         if options.metrics_listen is not None:
             endpoint = MetricsEndpoint(
                 options.metrics_listen, engine, server.tallies, insecure=options.metrics_insecure
             )
             await stack.enter_async_context(endpoint)
+        server.serve(engine)
         await stop.wait()
         await server.stop()
 
