@@ -35,6 +35,7 @@ PROGRAMS = (
     "sessions",
     "restart",
     "overload",
+    "stages",
     "simulated_learner",
 )
 """In the order of the budget; ``growth`` is apart, for its length."""

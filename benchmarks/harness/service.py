@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.harness.arms import ROOT
 from syllabus_client import CurriculumClient, DiscreteTaskSpace
@@ -40,15 +43,19 @@ class ServiceProcess:
 
     Args:
         data_dir: where it keeps its curricula; None: nowhere.
+        metrics: whether it offers metrics, on a free port of loopback.
     """
 
-    def __init__(self, data_dir: Path | None) -> None:
+    def __init__(self, data_dir: Path | None, *, metrics: bool = False) -> None:
         # Not in the data directory: paths of Unix sockets are bounded.
         self._directory = Path(tempfile.mkdtemp(prefix="bench-"))
         self.target = f"unix:{self._directory / 'socket'}"
         self._arguments = ["serve", "--listen", self.target, "--log-level", "warning"]
         if data_dir is not None:
             self._arguments += ["--data-dir", str(data_dir)]
+        self._metrics_address = f"127.0.0.1:{_free_port()}" if metrics else None
+        if self._metrics_address:
+            self._arguments += ["--metrics-listen", self._metrics_address]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ServiceProcess:
@@ -99,6 +106,19 @@ class ServiceProcess:
                 return error.code().name
         return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
 
+    def metrics(self) -> dict[str, float]:
+        """What it counts, by name, with a stage where there is one: ``syllabus_batch_stage_seconds_sum/apply``."""
+        with urllib.request.urlopen(f"http://{self._metrics_address}/metrics", timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        return {
+            "/".join(
+                [sample.name, *(sample.labels[name] for name in ("stage",) if name in sample.labels)]
+            ): sample.value
+            for family in families
+            for sample in family.samples
+            if "le" not in sample.labels
+        }
+
     def create(self, num_tasks: int, algorithm: str = "domain_randomization") -> None:
         """Create the curriculum that benchmarks use, named CURRICULUM."""
         with self.client() as client:
@@ -112,3 +132,9 @@ class ServiceProcess:
         if self._process is None:
             raise RuntimeError("the service does not run")
         return self._process
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
