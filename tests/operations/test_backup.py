@@ -37,13 +37,6 @@ from tests.service_process import ServiceProcess
 _SMALL = RunnerSettings(snapshot_after_commands=8, keep_snapshots=1, tick_seconds=0.01)
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[PostgresServer]:
-    """A running PostgreSQL."""
-    with PostgresServer() as server:
-        yield server
-
-
 def _draw(server: Serving, sequence: int, session_id: str = "worker", num_tasks: int = 4) -> pb.BatchReply:
     request = pb.GetTaskRequest(curriculum="maze", session_id=session_id, sequence=sequence, num_tasks=num_tasks)
     return server.stub.GetTask(request, timeout=TIMEOUT).reply
