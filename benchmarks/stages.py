@@ -11,8 +11,8 @@ are microseconds a batch, differences of the service's own metrics between the e
 - `answer`: from then until the event loop has the answers; waiting for the loop;
 - `CPU in all`: of the whole process: beside these, gRPC, the event loop, and checks of columns.
 
-They are times of the clock, not of the CPU: what a stage waits for is in it. The stages of one micro-batch overlap those
-of others, so they do not add up to the time of an answer.
+They are times of the clock, not of the CPU: what a stage waits for is in it. The stages of one micro-batch overlap
+those of others, so they do not add up to the time of an answer.
 """
 
 from __future__ import annotations
