@@ -72,7 +72,7 @@ class RayNodes:
                 "include_dashboard": False,
                 "object_store_memory": 200 << 20,
                 "temp_dir": str(self._directory / str(self._heads)),
-                **({"port": port} if port else {}),
+                **({"gcs_server_port": port} if port else {}),
             }
             try:
                 self._cluster = Cluster(initialize_head=True, head_node_args=arguments, shutdown_at_exit=False)

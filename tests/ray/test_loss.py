@@ -1,0 +1,192 @@
+"""Four curricula on three nodes behind two front doors, while what serves them is lost, part by part."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from syllabus_client.task_spaces import DiscreteTaskSpace
+from syllabus_client.wire import curriculum_pb2 as pb
+from syllabus_service.store.postgresql import PostgresqlStore
+from tests.chaos.audit import check_counts, check_journal, replay
+from tests.chaos.crew import Crew
+from tests.chaos.ledger import Ledger
+from tests.postgresql import PostgresServer
+from tests.ray.doors import FrontDoors
+from tests.ray.nodes import RayNodes
+from tests.service.serving import spec
+
+_SERVED_SECONDS = 180.0
+_CALL_SECONDS = 5.0
+_ALGORITHMS = {
+    "progress": "online_learning_progress",
+    "random": "domain_randomization",
+    "learnable": "learnability",
+    "uniform": "domain_randomization",
+}
+_NAMES = list(_ALGORITHMS)
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
+
+
+class Scene:
+    """All that runs, and how long it took to serve again."""
+
+    def __init__(self, database: PostgresServer, nodes: RayNodes, doors: FrontDoors, crew: Crew) -> None:
+        self.database = database
+        self.nodes = nodes
+        self.doors = doors
+        self.crew = crew
+        self.seconds: dict[str, float] = {}
+        self.rng = random.Random(20261123)
+
+    def positions(self) -> dict[str, int]:
+        """How far each curriculum is, by whichever front door answers; -1 where none does."""
+        return {name: max(_position(door.target, name) for door in self.doors.doors) for name in _NAMES}
+
+    def wait_until_all_go_on(self, fault: str, since: float, before: dict[str, int]) -> None:
+        """Until every curriculum has acknowledged more than before."""
+        while not all(position > before[name] for name, position in self.positions().items()):
+            if failures := self.crew.failures():
+                pytest.fail("\n".join(failures))
+            if time.monotonic() > since + _SERVED_SECONDS:
+                pytest.fail(f"not served again after: {fault}: {before} {self.positions()}")
+            time.sleep(0.1)
+        self.seconds[fault] = time.monotonic() - since
+
+    def an_actor(self) -> int:
+        """The process of an actor that is on a node that can be lost."""
+        return self.rng.choice(sorted(pid for pid, node in self.nodes.actors().items() if node in self.nodes.nodes))
+
+
+def _position(target: str, name: str) -> int:
+    """Read, so that the actor answers; not what a front door remembers."""
+    from syllabus_client.wire import curriculum_pb2_grpc as pb_grpc
+
+    with grpc.insecure_channel(target) as channel:
+        try:
+            question = pb.GetStatisticsRequest(curriculum=name, top_n=1)
+            return int(pb_grpc.CurriculumServiceStub(channel).GetStatistics(question, timeout=_CALL_SECONDS).position)
+        except grpc.RpcError as error:
+            if error.code().name not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                raise
+            return -1
+
+
+@pytest.fixture
+def scene(tmp_path: Path, database: PostgresServer, ray_nodes: RayNodes) -> Iterator[Scene]:
+    url = database.create_database("loss")
+    crew: Crew | None = None
+    try:
+        with FrontDoors(tmp_path, url, ray_nodes) as doors:
+            with doors.stubs() as (stub, _):
+                for name, algorithm in _ALGORITHMS.items():
+                    made_from = spec(algorithm, DiscreteTaskSpace(40), lease=3600.0)
+                    stub.CreateCurriculum(pb.CreateCurriculumRequest(name=name, spec=made_from), timeout=60.0)
+            crew = Crew(tmp_path, doors.targets, [name for name in _NAMES for _ in range(2)])
+            yield Scene(database, ray_nodes, doors, crew)
+    finally:
+        if crew is not None:
+            crew.close()
+
+
+def _lose_an_actor(scene: Scene) -> None:
+    os.kill(scene.an_actor(), signal.SIGKILL)
+
+
+def _lose_a_node(scene: Scene) -> None:
+    scene.nodes.kill_node(scene.nodes.actors()[scene.an_actor()])
+
+
+def _lose_a_front_door(scene: Scene) -> None:
+    scene.doors.doors[0].kill()
+
+
+def _lose_the_database(scene: Scene) -> None:
+    scene.database.kill()
+    time.sleep(1.0)
+    scene.database.start()
+
+
+def _lose_the_head(scene: Scene) -> None:
+    port = int(scene.nodes.address.rpartition(":")[2])
+    scene.nodes.kill_head()
+    assert set(scene.positions().values()) == {-1}
+    scene.nodes.start_head(port)
+    scene.nodes.add_node()
+    scene.nodes.add_node()
+
+
+def test_every_acknowledged_episode_is_counted_once_whatever_part_of_the_cluster_is_lost(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.wait_until_all_go_on("nothing: the start", time.monotonic(), dict.fromkeys(_NAMES, 20))
+    for lose, mend in (
+        (_lose_an_actor, None),
+        (_lose_a_node, scene.nodes.add_node),
+        (_lose_a_front_door, scene.doors.doors[0].start),
+        (_lose_the_database, None),
+        (_lose_the_head, None),
+    ):
+        before, since = scene.positions(), time.monotonic()
+        lose(scene)
+        scene.wait_until_all_go_on(lose.__name__.strip("_").replace("_", " "), since, before)
+        if mend is not None:
+            mend()
+    _freeze_a_node_until_another_has_taken_over(scene)
+    _audit(scene)
+    figures = "".join(f"\n  {fault}: {seconds:.1f} s" for fault, seconds in scene.seconds.items())
+    os.write(1, f"\nuntil every curriculum served again after{figures}\n".encode())
+
+
+def _freeze_a_node_until_another_has_taken_over(scene: Scene) -> None:
+    """Split brain: the owner wakes up when it is not the owner any more, with calls in hand; it writes nothing."""
+    pid = scene.an_actor()
+    before, since = scene.positions(), time.monotonic()
+    frozen = scene.nodes.freeze(scene.nodes.actors()[pid])
+    try:
+        scene.wait_until_all_go_on("lose a node that only sleeps", since, before)
+    finally:
+        scene.nodes.thaw(frozen)
+    deadline = time.monotonic() + _SERVED_SECONDS
+    while any(process.pid == pid and _is_at_work(process) for process in frozen):
+        assert time.monotonic() < deadline, "an actor that was taken over goes on"
+        time.sleep(0.1)
+    before = scene.positions()
+    scene.wait_until_all_go_on("the sleeper has awoken", time.monotonic(), before)
+
+
+def _is_at_work(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _audit(scene: Scene) -> None:
+    """End the run, and compare ledgers, journals, statistics, and what was served."""
+    scene.crew.end()
+    served = {}
+    with scene.doors.stubs() as (stub, _):
+        for name in _NAMES:
+            served[name] = (
+                stub.GetStatistics(pb.GetStatisticsRequest(curriculum=name), timeout=30.0),
+                stub.SaveCheckpoint(pb.SaveCheckpointRequest(curriculum=name), timeout=30.0).checkpoint,
+            )
+    with PostgresqlStore(scene.database.url("loss")) as store:
+        for name in _NAMES:
+            evidence, ledger = replay(store, name), Ledger.read(scene.crew.ledgers(name))
+            assert evidence.statistics == served[name][0]
+            assert evidence.host.snapshot() == served[name][1]
+            assert len(ledger.confirmed) > 20
+            check_journal(evidence, ledger)
+            check_counts(evidence, ledger)
+            assert evidence.host._state.counters.num_rejected == 0
