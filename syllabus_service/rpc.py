@@ -75,17 +75,18 @@ def _unary_unary(
     async def handle(request: bytes, context: grpc.aio.ServicerContext) -> Message:
         started = time.perf_counter()
         caller: Caller | None = None
-        outcome, curriculum = _CANCELLED, ""
+        outcome, curriculum, session_id = _CANCELLED, "", ""
         try:
             admitted = authorizer.admit(name, context)
             message = parse(request)
             curriculum = authorizer.check_curriculum(name, admitted, message)
+            session_id = getattr(message, "session_id", "")
             caller = admitted
             response = await behaviour(message, caller)
             outcome = _OK
             return response
         except Exception as error:  # noqa: BLE001 - every error has a status
-            refusal = as_refusal(error, name)
+            refusal = as_refusal(error, name, curriculum=curriculum, session_id=session_id)
             outcome = refusal.code
         finally:
             tallies.end(name, outcome, time.perf_counter() - started)
@@ -100,12 +101,12 @@ def _unary_stream(
     name: str, parse: Callable[[bytes], Message], behaviour: Handler, authorizer: Authorizer, tallies: DoorTallies
 ) -> Callable[[bytes, grpc.aio.ServicerContext], AsyncIterator[Message]]:
     async def handle(request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
-        outcome = _CANCELLED
+        outcome, curriculum = _CANCELLED, ""
         try:
             caller = authorizer.admit(name, context)
             message = parse(request)
             stream = OpenStream(name, caller)
-            stream.curriculum = authorizer.check_curriculum(name, caller, message)
+            stream.curriculum = curriculum = authorizer.check_curriculum(name, caller, message)
             with authorizer.watched(stream):
                 responses = behaviour(message, caller)
                 while (response := await stream.wait_for(anext(responses, None))) is not None:
@@ -113,7 +114,7 @@ def _unary_stream(
             outcome = _OK
             return
         except Exception as error:  # noqa: BLE001 - every error has a status
-            refusal = as_refusal(error, name)
+            refusal = as_refusal(error, name, curriculum=curriculum)
             outcome = refusal.code
         finally:
             tallies.end(name, outcome)
@@ -177,12 +178,14 @@ def _serializer(tallies: DoorTallies) -> Callable[[Message | Envelope], bytes]:
     return serialize
 
 
-def as_refusal(error: Exception, rpc: str) -> RequestError:
-    """The refusal that an exception is answered with; one that is not a refusal is logged."""
+def as_refusal(error: Exception, rpc: str, *, curriculum: str = "", session_id: str = "") -> RequestError:
+    """The refusal that an exception is answered with; one that is not a refusal is logged, with what it was about."""
     if isinstance(error, RequestError):
         return error
     reference = uuid.uuid4().hex[:12]
-    _log.error("unexpected_error", rpc=rpc, reference=reference, exc_info=error)
+    about = {"curriculum": curriculum[:140], "session_id": session_id[:70]}
+    known = {name: value for name, value in about.items() if value}
+    _log.error("unexpected_error", rpc=rpc, reference=reference, **known, exc_info=error)
     return FailedPrecondition(f"the service met an unexpected error; its log has it under the reference {reference}")
 
 

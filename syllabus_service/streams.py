@@ -109,7 +109,8 @@ class MetricsStream:
                 self._answers.append(await self._take(request))
                 self._changed.set()
         except Exception as error:  # noqa: BLE001 - every error has a status
-            self.finish(as_refusal(error, "StreamMetrics"))
+            about = {"curriculum": self.curriculum, "session_id": self.session_id}
+            self.finish(as_refusal(error, "StreamMetrics", **about))
         else:
             self.finish(None)
 

@@ -16,6 +16,7 @@ RPC_BOUNDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2
 
 _MAX_COUNT = 1_000_000_000  # what no client means to say
 _MAX_SECONDS = 1e9
+_MAX_SUM_SECONDS = 3e11  # what a Duration can hold
 _WINDOW_SECONDS = 60.0
 
 
@@ -93,8 +94,8 @@ class ClientTallies:
         self.batches_resent += resent
         self.tasks_repeated += repeated
         self.episodes_invalid += invalid
-        self.reset_wait += wait
-        self.task_age += age
+        self.reset_wait = min(self.reset_wait + wait, _MAX_SUM_SECONDS)
+        self.task_age = min(self.task_age + age, _MAX_SUM_SECONDS)
         if wait_max:
             self.reset_wait_max.observe(wait_max)
         if age_max:

@@ -455,6 +455,20 @@ def test_a_bug_in_the_servicer_is_logged_under_the_reference_that_the_caller_is_
         assert isinstance(error["exc_info"], ZeroDivisionError)
 
 
+def test_a_bug_s_log_line_says_which_curriculum_and_session_the_request_was_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(self: LocalEngine, name: str) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(LocalEngine, "get", faulty)
+    with serving() as server, capture_logs() as logs, pytest.raises(grpc.RpcError):
+        ask = pb.GetTaskRequest(curriculum="maze", session_id="worker-1", sequence=1, num_tasks=1)
+        server.stub.GetTask(ask, timeout=TIMEOUT)
+    error = next(line for line in logs if line["event"] == "unexpected_error")
+    assert (error["rpc"], error["curriculum"], error["session_id"]) == ("GetTask", "maze", "worker-1")
+
+
 def test_deleting_a_curriculum_ends_its_streams(server: Serving) -> None:
     server.create("short")
     stream = Stream(server.stub)
