@@ -45,4 +45,4 @@ def run(options: Options) -> Result:
 
 
 if __name__ == "__main__":
-    run_program(__doc__, run, accepted=5, max_rounds=10)
+    run_program(__doc__, run)

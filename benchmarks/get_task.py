@@ -24,7 +24,12 @@ from benchmarks.harness.unary_load import Caller, EchoCaller, GetTaskCaller, Una
 from syllabus_client import CurriculumClient, DiscreteTaskSpace
 
 OURS, DURABLE, ECHO = "GetTask", "GetTask, journalled to disk", "echo"
-COLUMNS = {"calls_per_s": "calls/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms", "cpu_us_per_call": "CPU us/call"}
+COLUMNS = {
+    "calls_per_s": "calls/s",
+    "p50_ms": "p50, ms",
+    "p99_ms": "p99, ms",
+    "cpu_us_per_call": "CPU us/call, both sides",
+}
 CONCURRENCY = 16
 WARM_UP_SECONDS = 0.5
 OF_ECHO = 0.8

@@ -54,4 +54,4 @@ def run(options: Options) -> Result:
 
 
 if __name__ == "__main__":
-    run_program(__doc__, run, accepted=2, max_rounds=5)
+    run_program(__doc__, run, max_rounds=5)
