@@ -462,8 +462,8 @@ def test_a_bug_s_log_line_says_which_curriculum_and_session_the_request_was_abou
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(LocalEngine, "get", faulty)
+    ask = pb.GetTaskRequest(curriculum="maze", session_id="worker-1", sequence=1, num_tasks=1)
     with serving() as server, capture_logs() as logs, pytest.raises(grpc.RpcError):
-        ask = pb.GetTaskRequest(curriculum="maze", session_id="worker-1", sequence=1, num_tasks=1)
         server.stub.GetTask(ask, timeout=TIMEOUT)
     error = next(line for line in logs if line["event"] == "unexpected_error")
     assert (error["rpc"], error["curriculum"], error["session_id"]) == ("GetTask", "maze", "worker-1")
