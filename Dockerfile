@@ -3,7 +3,7 @@
 # BASE is a Debian or Ubuntu root with Python 3.11 as python3 and its venv module. Pin it by digest in production.
 # EXTRAS are those of pyproject.toml. Front doors before a Ray cluster need ray besides.
 ARG BASE=python:3.11.13-slim-bookworm
-ARG EXTRAS=metrics,postgresql,service,tracing
+ARG EXTRAS=postgresql,service,tracing
 
 FROM ${BASE} AS build
 ARG EXTRAS

@@ -34,6 +34,7 @@
 {{- if .Values.metrics.enabled }}
 - --metrics-listen={{ .Values.listenHost }}:{{ int .Values.metrics.port }}
 - --metrics-insecure
+- --metrics-insecure
 {{- end }}
 - --grace={{ .Values.drain.graceSeconds }}
 - --max-message-mib={{ int .Values.maxMessageMib }}
