@@ -13,7 +13,7 @@ LISTEN ?= 127.0.0.1:50051
 # make bench: for example BENCH_FLAGS='--only main_job ingest'.
 BENCH_FLAGS ?=
 
-.PHONY: help demo test test-ray test-libraries test-syllabus lint format proto proto-check proto-release serve bench bench-growth flamegraph test-bench soak chart image test-image clean
+.PHONY: help demo test test-ray test-libraries test-syllabus lint format proto proto-check proto-release serve bench bench-growth flamegraph test-bench soak chart image test-image test-hosts clean
 .PHONY: lint-style lint-types lint-imports lint-image
 
 help:  ## This list
@@ -137,6 +137,12 @@ test-image: .venv-chart/ready  ## The image, built on Debian's packages and run 
 	@if [ "$$(id -u)" -ne 0 ]; then echo "test-image: skipped: building a root and entering it takes root"; \
 	elif ! command -v apt-get >/dev/null; then echo "test-image: skipped: the base image is made of Debian's packages"; \
 	else deploy/install-image-tools && .venv-chart/bin/python -m pytest -p no:cloudcoil -m image tests/deploy; fi
+
+test-hosts: .venv/ready  ## A cluster on hosts of its own, in network namespaces: loss, partition, dead hosts (root only)
+	@if [ "$$(id -u)" -ne 0 ] || [ ! -e /dev/net/tun ]; then echo "test-hosts: skipped: it takes root and /dev/net/tun"; \
+	elif ! command -v ip >/dev/null; then echo "test-hosts: skipped: it takes iproute2"; \
+	else unshare --net --mount --pid --fork --kill-child --mount-proc \
+	  sh -c 'ip link set lo up && exec $(BIN)/python -m pytest -m hosts tests/hosts'; fi
 
 clean:  ## Remove what was built
 	rm -rf .venv .venv-chart .venv-ray .venv-libraries .venv-syllabus .venv-proto build dist *.egg-info demo-output

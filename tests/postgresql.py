@@ -50,7 +50,7 @@ class PostgresServer:
         self._bin = self._binaries()
         self._data = self.directory / "data"
         if directory is None:
-            initdb = ("initdb", "-D", self._data, "-U", "syllabus", "-A", "trust", "-E", "UTF8", "--locale=C")
+            initdb = ("initdb", "-D", self._data, "-U", "syllabus", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
             self._run(self._bin / initdb[0], *initdb[1:])
             with (self._data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all samenet trust\n")

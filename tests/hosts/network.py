@@ -63,7 +63,7 @@ class Host:
             process.wait()
 
     def _enter(self) -> list[str]:
-        return ["nsenter", f"--target={self.keeper.pid}", "--net", "--mount"]
+        return ["nsenter", f"--target={self.keeper.pid}", "--net", "--mount", f"--wd={ROOT}"]
 
 
 class Network:
