@@ -14,6 +14,10 @@ from syllabus_client.wire.metadata import AUTHORIZATION
 
 _MAX_RECEIVED_BYTES = 256 * 1024 * 1024
 _RECONNECT_MS = (100, 1000, 2000)  # first, shortest attempt, longest wait: gRPC's own, below those of a session
+# A host that is gone says nothing: a connection to it would live for as long as TCP tries, a quarter of an hour. The
+# service lets clients ask every 5 s.
+_KEEPALIVE_MS = (10_000, 5_000)  # silence until the other end is asked, patience for its answer
+_RESOLVE_AGAIN_MS = 2_000  # a name that leads elsewhere is looked up again; gRPC would wait for 30 s
 _ADDRESS = re.compile(r"(unix:.+|unix-abstract:.+|(dns|ipv4|ipv6):.+|(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):\d{1,5})")
 
 
@@ -97,6 +101,10 @@ class Target:
             ("grpc.initial_reconnect_backoff_ms", first),
             ("grpc.min_reconnect_backoff_ms", shortest),
             ("grpc.max_reconnect_backoff_ms", longest),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_MS[0]),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS[1]),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.dns_min_time_between_resolutions_ms", _RESOLVE_AGAIN_MS),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", 0),
