@@ -48,7 +48,8 @@ class MultiAgentShared(Curriculum):
     An episode is, to the inner curriculum, one episode for each agent that took part, of the same task, length and
     progress, with that agent's own return. Agent i of environment e counts as environment e * n + i, of n possible
     agents; with ``joint_policy`` all of them are environment e. An episode without agents' returns counts once, as it
-    is. The inner curriculum's own episodes are thus more than this one's.
+    is. The inner curriculum's own episodes are thus more than this one's. Agents, where the inner curriculum is one of
+    self-play, are stored with it.
 
     Args:
         task_space: the tasks.
@@ -129,6 +130,29 @@ class MultiAgentShared(Curriculum):
     def custom_update(self, **metrics: Any) -> Mapping[str, np.ndarray] | None:
         """Pass an update on."""
         return self.inner.custom_update(**metrics)
+
+    @property
+    def stores_agents(self) -> bool:
+        """Whether the inner curriculum does."""
+        return getattr(self.inner, "stores_agents", False)
+
+    def add_agent(self, agent: bytes) -> int:
+        """Store an agent with the inner curriculum; return its id. Raises ValueError where that takes none."""
+        return self._pool("add_agent")(agent)
+
+    def check_agent(self, agent: bytes) -> None:
+        """Raise as ``add_agent`` would."""
+        self._pool("check_agent")(agent)
+
+    def get_agent(self, agent_id: int) -> bytes:
+        """The bytes of an agent. Raises ValueError for an id that was never added, or is kept no more."""
+        return self._pool("get_agent")(agent_id)
+
+    def _pool(self, method: str) -> Any:
+        found = getattr(self.inner, method, None)
+        if found is None:
+            raise ValueError(f"curriculum: {type(self.inner).__name__} stores no agents")
+        return found
 
     @property
     def inner_state(self) -> dict[str, Any]:

@@ -271,3 +271,23 @@ def test_independent_curricula_that_cannot_be_built_are_refused_by_name(params, 
     given = {"curricula": RANDOM, "possible_agents": ["x", "y"], **params}
     with pytest.raises(InvalidParamsError, match=name):
         create("multi_agent_independent", TupleTaskSpace([2, 3]), given)
+
+
+def test_agents_of_a_shared_curriculum_are_those_of_its_self_play_and_others_take_none():
+    def shared(curriculum, seed):
+        return create("multi_agent_shared", DiscreteTaskSpace(4), {**params, "curriculum": curriculum}, seed=seed)
+
+    params = {"possible_agents": list(AGENTS)}
+    pool = shared(FICTITIOUS, seed=1)
+    assert pool.stores_agents
+    assert len(pool.sample(2)) == 0
+    assert (pool.add_agent(b"first"), pool.add_agent(b"second")) == (0, 1)
+    restored = shared(FICTITIOUS, seed=2)
+    restored.load_state_dict(pool.state_dict())
+    assert (restored.get_agent(0), restored.get_agent(1)) == (b"first", b"second")
+    assert restored.sample(8).tolist() == pool.sample(8).tolist()
+
+    plain = shared(RANDOM, seed=1)
+    assert not plain.stores_agents
+    with pytest.raises(ValueError, match="DomainRandomization stores no agents"):
+        plain.add_agent(b"first")
