@@ -19,6 +19,7 @@ PROMPTS, GROUP = 32, 8  # prompts in a step, and rollouts of each
 def main(steps: int = 150, seed: int = 1) -> float:
     """Train; return the policy's accuracy."""
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # for networks as small as these
     dataset, policy = Products(), Policy()
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.003)
     params = {"update_interval": 3200, "topk": 100, "learnable_prob": 0.5}

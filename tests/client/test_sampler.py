@@ -12,7 +12,7 @@ import pytest
 
 from syllabus_client import CurriculumClient, CurriculumSampler, DiscreteTaskSpace
 from syllabus_service.curricula import create
-from syllabus_service.embedded import EmbeddedThread
+from tests.wrappers.embedded_thread import EmbeddedThread
 
 N = 20
 

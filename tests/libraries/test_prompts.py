@@ -46,13 +46,7 @@ def check_ledger(learner: CurriculumClient, indices: list[int], rewards: list[fl
 
 
 def test_grpo_learns_and_each_rollout_is_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        accuracy = prompts_grpo.main(steps=100)
-    finally:
-        torch.set_num_threads(threads)
-    assert accuracy > 0.75
+    assert prompts_grpo.main(steps=100) > 0.75
     said = capsys.readouterr().out
     assert float(re.findall(r"accuracy (.*)", said)[0]) < 0.2  # at first it guesses
     assert f"rollouts: {100 * 32 * 8} counted: {100 * 32 * 8}" in said
