@@ -12,7 +12,7 @@ OnUnavailable = Literal["wait", "raise", "repeat_last"]
 class SessionSettings:
     """Settings of a ``Session``. Raises ValueError, naming the field, for a value out of its range."""
 
-    max_latency: float = 0.05
+    max_latency: float = 0.1
     """Seconds that a report may wait for others to be sent with it, at least 0; where the batch before is not answered
     by then, it waits for that. A batch costs as much CPU as dozens of episodes, on both sides; where episodes are
     shorter, tasks are drawn that much earlier. Nobody who waits for a task waits for this."""

@@ -58,7 +58,7 @@ class Session:
         self.target = target
         self.settings = settings
         self._pid = os.getpid()
-        self._generation = lineage.generation
+        self.generation = lineage.generation  #: which process opened it: see Lineage
         self._max_pending = 2 * settings.max_pending_rows
         self._shell = shell = StreamShell(target, settings)
         self._machine, self._lock, self._changed = shell.machine, shell.lock, shell.changed
@@ -129,7 +129,8 @@ class Session:
             ServiceUnavailableError: at once, when the service is away and ``on_unavailable`` is ``"raise"``.
             CurriculumServiceError: at once, when the service refuses this session (token, name of the curriculum).
         """
-        self._check_process()
+        if self.generation != lineage.generation:
+            self._check_process()
         task = self._line.pop_one()
         if task is None:
             with self._lock:
@@ -178,7 +179,8 @@ class Session:
 
         Raises BufferFullError where twice ``settings.max_pending_rows`` wait to be sent.
         """
-        self._check_process()
+        if self.generation != lineage.generation:
+            self._check_process()
         machine = self._machine
         episode = (assignment_id, task, episode_return, length, progress, env_id, metrics, agent_returns)
         if not machine.offer_episode(*episode):
@@ -333,7 +335,7 @@ class Session:
 
         Each ``open_session`` is matched by one ``close``. What could not be delivered is counted and said in a warning.
         """
-        if self.is_mine and _registry.let_go(self):
+        if self.generation == lineage.generation and _registry.let_go(self):
             self._end(self.settings.timeout if timeout is None else timeout)
 
     def _end(self, timeout: float) -> None:
@@ -366,13 +368,8 @@ class Session:
         """Connect again, and go on where the session was."""
         self._shell.resume()
 
-    @property
-    def is_mine(self) -> bool:
-        """Whether this process opened it."""
-        return self._generation == lineage.generation
-
     def _check_process(self) -> None:
-        if self._generation != lineage.generation:
+        if self.generation != lineage.generation:
             raise RuntimeError(
                 f"this session belongs to process {self._pid}: call open_session in each process that uses one"
             )

@@ -85,16 +85,16 @@ class Episode:
     ) -> None:
         """End the episode and report it. In a process that does not hold its assignment (a fork's child): end it."""
         assignment, self.assignment = self.assignment, None
-        link = self.link
-        if assignment is not None and link.is_open:
+        session = self.link.held
+        if assignment is not None and session is not None:
             completion = self.completion
-            link.session.report_episode(
+            session.report_episode(
                 assignment.id,
                 task=self._told,
                 episode_return=episode_return,
                 length=self.length,
                 progress=completion if 0.0 <= completion <= 1.0 else min(max(completion, 0.0), 1.0),
-                env_id=link.env_id,
+                env_id=self.link.env_id,
                 metrics=metrics,
                 agent_returns=agent_returns,
             )

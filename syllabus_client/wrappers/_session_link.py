@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from syllabus_client.forks import lineage
 from syllabus_client.settings import SessionSettings
 from syllabus_client.stream import EVALUATE, Session, open_session
 
@@ -62,15 +63,21 @@ class SessionLink:
         self.env_id = -1
 
     @property
+    def held(self) -> Session | None:
+        """The session, where this process has it open, and so holds what was taken from it."""
+        session = self._session
+        return session if session is not None and session.generation == lineage.generation else None
+
+    @property
     def is_open(self) -> bool:
-        """Whether this process has the session open, and so holds what was taken from it."""
-        return self._session is not None and self._session.is_mine
+        """Whether this process has the session open."""
+        return self.held is not None
 
     @property
     def session(self) -> Session:
         """The session; opens it."""
         session = self._session
-        if session is None or not session.is_mine:
+        if session is None or session.generation != lineage.generation:
             session = self._session = self._open()
         return session
 

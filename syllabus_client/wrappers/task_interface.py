@@ -78,6 +78,12 @@ class TaskWrapper(
         (0.75, 0.75)
     """
 
+    _tells_completion = False  # whether _task_completion is overridden
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._tells_completion = cls._task_completion is not TaskWrapper._task_completion
+
     def __init__(self, env: gym.Env[ObsType, ActType]) -> None:
         if not hasattr(self, "_saved_kwargs"):
             gym.utils.RecordConstructorArgs.__init__(self)
@@ -100,9 +106,10 @@ class TaskWrapper(
     def step(self, action: ActType) -> tuple[ObsType, Any, bool, bool, dict[str, Any]]:
         """Step, and put ``task`` and, where it is known, ``task_completion`` into info."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        completion = self._task_completion(observation, reward, terminated, truncated, info)
-        if completion is not None:
-            info["task_completion"] = completion
+        if self._tells_completion:
+            completion = self._task_completion(observation, reward, terminated, truncated, info)
+            if completion is not None:
+                info["task_completion"] = completion
         info["task"] = self.task
         return observation, reward, terminated, truncated, info
 
