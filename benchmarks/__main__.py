@@ -86,7 +86,7 @@ def _report(new: dict[str, Result]) -> None:
     results = {name: merged[name] for name in (*PROGRAMS, "growth") if name in merged}
     for path in write_report(stem, machine, date, results):
         print(f"wrote {path.relative_to(ROOT)}")
-    fill_docs(stem, machine, date, results)
+    fill_docs(stem, machine, date, results, complete=set(PROGRAMS) <= set(results))
 
 
 def _machine_name(machine: dict[str, Any]) -> str:

@@ -26,26 +26,26 @@ def write_report(stem: Path, machine: Mapping[str, Any], date: str, results: Map
     return [*written, *pictures.values()]
 
 
-def fill_docs(stem: Path, machine: Mapping[str, Any], date: str, results: Mapping[str, Result]) -> None:
+def fill_docs(
+    stem: Path, machine: Mapping[str, Any], date: str, results: Mapping[str, Result], *, complete: bool
+) -> None:
     """Put tables and pictures between the markers ``<!-- bench:NAME -->`` and ``<!-- /bench:NAME -->`` of the docs.
 
-    A marker whose program has no result keeps what it holds.
+    A marker whose program has no result keeps what it holds. So do the budget and the sizing unless the results are
+    ``complete``: what they say is of one day.
     """
+    contents = {name: _table(each) for name, each in results.items()}
+    if complete:
+        contents["budget"] = f"{_machine_line(machine, date)}\n\n{budget_table(results)}"
+        contents["sizing"] = sizing_table(results)
     for doc in _DOCS:
         where = "../benchmarks/results/" if doc.parent.name == "docs" else "benchmarks/results/"
-        contents = {
-            "budget": f"{_machine_line(machine, date)}\n\n{budget_table(results)}",
-            "sizing": sizing_table(results),
-            **{name: _table(each) for name, each in results.items()},
-            **{f"{name}-plot": f"![{name}]({where}{path.name})" for name, path in _picture_paths(stem).items()},
-        }
-        if "main_job" not in results:
-            del contents["main_job-plot"]
-        if "growth" not in results:
-            del contents["growth-plot"]
         text = doc.read_text(encoding="utf-8")
         for name, content in contents.items():
             text = fill(text, name, content)
+        for name, path in _picture_paths(stem).items():
+            if name in results:
+                text = fill(text, f"{name}-plot", f"![{name}]({where}{path.name})")
         doc.write_text(text, encoding="utf-8")
 
 
