@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from examples.minigrid_levels import FlatView, MiniGridLevel
 from syllabus_client import DiscreteTaskSpace, MultiProcessingSyncWrapper, make_multiprocessing_curriculum
-from syllabus_service.curricula import PrioritizedLevelReplay
+from syllabus_service.curricula.prioritized_level_replay import PrioritizedLevelReplay
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
