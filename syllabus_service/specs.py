@@ -11,7 +11,8 @@ from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire.codec import InvalidFieldError
 from syllabus_service.commands import plain_numbers
 from syllabus_service.curricula import Curriculum, InvalidParamsError, UnknownCurriculumError, create
-from syllabus_service.errors import InvalidArgument
+from syllabus_service.curricula.param_checks import TooManyTasksError
+from syllabus_service.errors import InvalidArgument, ResourceExhausted
 
 DEFAULT_LEASE_SECONDS = 120.0
 MIN_LEASE_SECONDS = 0.1
@@ -27,6 +28,7 @@ def build_curriculum(spec: pb.CurriculumSpec, *, may_import: Callable[[str], boo
 
     Raises:
         InvalidArgument: naming the field of the spec.
+        ResourceExhausted: it would hold more tasks than its memory should; it is not built.
     """
     if not spec.algorithm:
         raise InvalidArgument("spec.algorithm: expected the name of a curriculum", field="spec.algorithm")
@@ -43,6 +45,9 @@ def build_curriculum(spec: pb.CurriculumSpec, *, may_import: Callable[[str], boo
         return create(spec.algorithm, task_space, params, spec.seed, allow_import=may_import(spec.algorithm))
     except UnknownCurriculumError as error:
         raise InvalidArgument(f"spec.algorithm: {error}", field="spec.algorithm") from error
+    except TooManyTasksError as error:
+        field = "spec.task_space" if error.name == "task_space" else "spec.params"
+        raise ResourceExhausted(f"{field}: {error}", field=field) from error
     except InvalidParamsError as error:
         raise InvalidArgument(f"spec.params: {error}", field="spec.params") from error
     except Exception as error:

@@ -11,13 +11,10 @@ from syllabus_client.task_spaces import TaskSpace
 from syllabus_service.curricula.base import Curriculum
 from syllabus_service.curricula.batch import Draw
 from syllabus_service.curricula.categorical import Categorical
-from syllabus_service.curricula.param_checks import whole
+from syllabus_service.curricula.param_checks import held_tasks, whole
 
 EXACT_UP_TO = 100_000
 """Number of tasks up to which the default distribution is never old."""
-
-MAX_TASKS = 2**27
-"""Most tasks that a curriculum keeps statistics of: at 64 bytes a task, 8 GiB."""
 
 
 class LazyDistribution(Curriculum):
@@ -53,8 +50,7 @@ class LazyDistribution(Curriculum):
         max_age: int | None = None,
     ) -> None:
         super().__init__(task_space, seed=seed, random_start_tasks=random_start_tasks)
-        if self.num_tasks > MAX_TASKS:
-            raise ValueError(f"task_space: expected at most {MAX_TASKS} tasks, got {self.num_tasks}")
+        held_tasks("task_space", self.num_tasks)
         if max_age is None:
             max_age = 0 if self.num_tasks <= EXACT_UP_TO else self.num_tasks // 4
         self.max_age = whole("max_age", max_age, 0)

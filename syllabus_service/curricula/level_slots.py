@@ -168,13 +168,55 @@ class LevelSlots:
         return np.flatnonzero((buffer.slots_of(index) >= 0) & ~np.isnan(scores))
 
     def _least_probable(self, count: int) -> np.ndarray:
-        """int64: the ``count`` seen slots that are least likely to be replayed, the least first; of equals, by slot."""
-        seen = np.flatnonzero(self.seen.mask)
-        probabilities = self.distribution()[seen]
+        """int64: the ``count`` seen slots that are least likely to be replayed, the least first; of equals, by slot.
+
+        O(N), and O(N log N) for ranks; but of a full buffer with ranks of scores and linear staleness, nearly always a
+        pass over the last draws, and O(log N) for each of a few times ``count`` slots.
+        """
+        seen = self._bounded_candidates(count)
+        if seen is None:
+            seen = np.flatnonzero(self.seen.mask)
+            probabilities = self.distribution()[seen]
+        else:
+            probabilities = self._ranked_probability(seen)
         if count < len(seen):
             low = probabilities <= np.partition(probabilities, count - 1)[count - 1]
             seen, probabilities = seen[low], probabilities[low]
         return seen[np.argsort(probabilities, kind="stable")[:count]]
+
+    def _bounded_candidates(self, count: int) -> np.ndarray | None:
+        """int64, ascending: slots among which the ``count`` least probable of all are. None where no bound tells them.
+
+        A threshold algorithm (Fagin, Lotem and Naor 2003): the slots drawn last are the least stale; the count-th
+        smallest of their probabilities is a bound, and whoever is so stale that it would exceed it even with the worst
+        rank is out.
+        """
+        staleness, coefficient = self.staleness_draws, self.staleness_coef
+        if self.seen.count < self.num_slots or not self._score_draws.ranks_all_seen:
+            return None
+        if coefficient == 0:
+            return np.sort(self._score_draws.worst_ranked(count))
+        if not staleness.is_linear or staleness.total <= 0:
+            return None
+        window = 4 * count
+        while len(latest := staleness.drawn_within(window)) < 2 * count:
+            window *= 2
+            if len(latest) == self.num_slots or window > staleness.clock:
+                return None
+        bound = np.partition(self._ranked_probability(latest), count - 1)[count - 1]
+        spare = bound - (1.0 - coefficient) * self._score_draws.worst_probability
+        stalest = int(np.ceil(spare / coefficient * staleness.total * (1.0 + 1e-9))) + 1  # rounding must exclude nobody
+        if stalest > window:
+            latest = staleness.drawn_within(stalest)
+        return latest if len(latest) <= self.num_slots // 16 else None
+
+    def _ranked_probability(self, slots: np.ndarray) -> np.ndarray:
+        """float64 (k,): of slots of a full buffer, with ranks of scores and linear staleness."""
+        probabilities = self._score_draws.probability(slots)
+        if self.staleness_coef > 0:
+            probabilities *= 1.0 - self.staleness_coef
+            probabilities += self.staleness_coef * self.staleness_draws.linear_share(slots)
+        return probabilities
 
     # State
 

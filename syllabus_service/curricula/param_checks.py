@@ -5,6 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+MAX_HELD_TASKS = 2**24
+"""Most tasks that a curriculum holds something of: at 120 bytes a task, 2 GiB, and as much for a snapshot."""
+
+
+class TooManyTasksError(ValueError):
+    """A curriculum was asked to hold more tasks than its memory should.
+
+    Attributes:
+        name: of the argument that says how many.
+    """
+
+    def __init__(self, name: str, count: int) -> None:
+        super().__init__(f"{name}: expected at most {MAX_HELD_TASKS} tasks to be held in memory, got {count}")
+        self.name = name
+
+
+def held_tasks(name: str, count: int) -> int:
+    """A number of tasks that each take memory, before it is taken. Raises TooManyTasksError."""
+    if count > MAX_HELD_TASKS:
+        raise TooManyTasksError(name, count)
+    return count
+
 
 def whole(name: str, value: Any, at_least: int) -> int:
     """A whole number, not below a bound."""

@@ -138,6 +138,25 @@ class ScoreDraws:
         whole = self._whole()
         return whole.weights[slots] / whole.total
 
+    @property
+    def ranks_all_seen(self) -> bool:
+        """Whether tasks are drawn by the ranks of their scores, and the seen ones have the first ranks."""
+        return self._ranking is not None and self._seen_come_first(self._ranking)
+
+    def worst_ranked(self, count: int) -> np.ndarray:
+        """int64: the ``count`` seen slots of the worst ranks, the worst first. Only where ``ranks_all_seen``."""
+        if self._ranking is None:
+            raise ValueError("worst_ranked: expected a transform by ranks")
+        return self._ranking.at(np.arange(count))
+
+    @property
+    def worst_probability(self) -> float:
+        """The probability of the seen slot of the worst rank. Only where ``ranks_all_seen``."""
+        if self._running is None:
+            raise ValueError("worst_probability: expected a transform by ranks")
+        count = self._seen.count
+        return float(count) ** (-1.0 / self._transform.temperature) / float(self._running[count - 1])
+
     def _seen_come_first(self, ranking: Ranking) -> bool:
         return self._seen.count == len(self._scores) or ranking.lowest() > 0
 

@@ -124,6 +124,24 @@ class StalenessDraws:
             return self.distribution()[drawn]
         return self._distribution(self._last_drawn, self.clock)[drawn]
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether tasks are drawn in proportion to their staleness itself."""
+        return self._transform.name == "power" and self._transform.temperature == 1.0 and self._transform.offset == 0.0
+
+    @property
+    def total(self) -> int:
+        """Sum of the stalenesses of the seen tasks."""
+        return self._seen.count * self.clock - self._sum_of_last
+
+    def drawn_within(self, draws: int) -> np.ndarray:
+        """int64, ascending: the slots whose last draw is one of the last ``draws``, and one more. O(N)."""
+        return np.flatnonzero(self._last_drawn >= self.clock - draws)
+
+    def linear_share(self, slots: np.ndarray) -> np.ndarray:
+        """float64 (k,): the probability of seen slots, where ``is_linear`` and ``total`` is above 0."""
+        return (self.clock - self._last_drawn[slots]) / self.total
+
     def distribution(self) -> np.ndarray:
         """float64 (N,): the probability of each slot to be drawn. O(N), and O(N log N) for ranks."""
         if self.built is not None and self.age < self._max_age:

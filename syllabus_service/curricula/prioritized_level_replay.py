@@ -13,6 +13,7 @@ from syllabus_service.curricula.base import Curriculum
 from syllabus_service.curricula.batch import Draw, EpisodeBatch
 from syllabus_service.curricula.lazy_distribution import EXACT_UP_TO
 from syllabus_service.curricula.level_slots import LevelSlots
+from syllabus_service.curricula.param_checks import held_tasks
 from syllabus_service.curricula.partial_episodes import PartialEpisodes
 from syllabus_service.curricula.plr_transforms import Transform
 from syllabus_service.curricula.task_buffer import TaskBuffer
@@ -146,7 +147,7 @@ class PrioritizedLevelReplay(Curriculum):
         self.rho = rho
         self.replay_prob = replay_prob
         self.max_score_coef = max_score_coef
-        slots = self.num_tasks if buffer_size is None else buffer_size
+        slots = held_tasks("task_space" if buffer_size is None else "buffer_size", buffer_size or self.num_tasks)
         # Both transforms have the same offset: without staleness, a task of score 0 must keep a chance.
         offset = 1e-3 if staleness_coef == 0 else 0.0
         self._buffer = None if buffer_size is None else TaskBuffer(buffer_size)

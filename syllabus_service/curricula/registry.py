@@ -10,6 +10,7 @@ from typing import Any
 
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_service.curricula.base import Curriculum
+from syllabus_service.curricula.param_checks import TooManyTasksError
 
 ENTRY_POINT_GROUP = "syllabus.curricula"
 
@@ -88,6 +89,7 @@ def create(
 
     Raises:
         UnknownCurriculumError: see ``resolve``.
+        TooManyTasksError: it would hold more tasks than its memory should.
         InvalidParamsError: a parameter is unknown, missing, or of a value that the curriculum refuses; it is named.
     """
     curriculum_class = resolve(name, allow_import=allow_import)
@@ -98,6 +100,8 @@ def create(
         raise InvalidParamsError(f"params of {name}: {error}") from error
     try:
         return curriculum_class(task_space, seed=seed, **params)
+    except TooManyTasksError:
+        raise
     except (TypeError, ValueError) as error:
         raise InvalidParamsError(f"params of {name}: {error}") from error
 

@@ -559,3 +559,37 @@ def test_vectors_of_ids_are_tasks_too():
     assert curriculum.scores()[space.to_index(np.array([[1, 2], [0, 1]]))].tolist() == [0.5, 0.25]
     with pytest.raises(ValueError, match="tasks"):
         curriculum.custom_update(tasks=[[2, 2]], scores=[0.5])
+
+
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([0.0, 0.1, 0.9]),
+    st.sampled_from([0.1, 1.0, 1e9]),
+    st.sampled_from(["rank", "match_rank"]),
+)
+@settings(max_examples=12, deadline=None)
+def test_who_leaves_a_full_buffer_is_found_without_looking_at_all_of_it(seed, staleness_coef, temperature, transform):
+    size, rng = 2048, np.random.default_rng(seed)
+    params = {"staleness_coef": staleness_coef, "temperature": temperature, "score_transform": transform}
+    space = DiscreteTaskSpace(100_000)
+    params["replay_prob"] = 0.3
+    curriculum = create("prioritized_level_replay", space, {"buffer_size": size, **params}, seed=seed % 1000)
+    while len(curriculum.buffered_tasks()) < size:
+        tasks = curriculum.sample(1024)
+        curriculum.custom_update(tasks=tasks, scores=rng.uniform(0.1, 0.9, len(tasks)).round(2))
+    for _ in range(8):
+        curriculum.sample(64)
+    slots = curriculum._slots
+    found = slots._least_probable(20)
+    probabilities = curriculum.distribution(replay=True)
+    np.testing.assert_allclose(probabilities[found], np.sort(probabilities)[:20], rtol=1e-9)
+    assert len(set(found.tolist())) == 20
+
+
+def test_with_the_default_transforms_few_slots_are_looked_at():
+    size, rng = 32_768, np.random.default_rng(1)
+    curriculum = create("prioritized_level_replay", DiscreteTaskSpace(100_000), {"buffer_size": size}, seed=1)
+    while len(curriculum.buffered_tasks()) < size:
+        tasks = curriculum.sample(1024)
+        curriculum.custom_update(tasks=tasks, scores=rng.uniform(0.1, 0.9, len(tasks)))
+    assert len(curriculum._slots._bounded_candidates(128)) <= size // 16

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import grpc
 import numpy as np
+import pytest
 
 from syllabus_client import CurriculumClient
+from syllabus_client.task_spaces import DiscreteTaskSpace
 from syllabus_service.curricula import Curriculum, EpisodeBatch, names
 from tests.curricula.case import Call, Case
 from tests.curricula.cases import CURRICULA
 from tests.curricula.streams import bits, random_calls
+from tests.service.serving import bad_field, serving, status
 
 SEED = 11
 CALLS = 25
@@ -95,3 +99,20 @@ def test_a_curriculum_on_a_service_is_the_curriculum_in_process(service, subtest
             assert made > CALLS // 4
             if case.has_distribution:
                 assert bits(client.distribution()) == bits(twin.curriculum.distribution())
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "params", "field"),
+    [
+        ("learning_progress", {}, "spec.task_space"),
+        ("online_learning_progress", {}, "spec.task_space"),
+        ("prioritized_level_replay", {}, "spec.task_space"),
+        ("prioritized_level_replay", {"buffer_size": 2**30}, "spec.params"),
+    ],
+)
+def test_more_tasks_than_memory_should_hold_are_refused_before_anything_is_built(algorithm, params, field):
+    with serving() as server:
+        with pytest.raises(grpc.RpcError) as refused:
+            server.create(algorithm=algorithm, task_space=DiscreteTaskSpace(2**40), **params)
+        assert (status(refused.value), bad_field(refused.value)) == ("RESOURCE_EXHAUSTED", field)
+        server.create(algorithm="domain_randomization", task_space=DiscreteTaskSpace(2**40))
