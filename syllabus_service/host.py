@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,8 @@ class CurriculumHost:
         self._state = CurriculumState(curriculum, self.limits)
         self._transitions = Transitions(self._state)
         self._last_heard: dict[str, float] = {}
+        self.num_replayed = 0
+        """How many commands were replayed behind the last snapshot that was loaded."""
 
     @property
     def position(self) -> int:
@@ -79,6 +82,7 @@ class CurriculumHost:
     def replay(self, record: bytes) -> None:
         """Apply a record of the journal."""
         self._transitions.run(c.Command.from_record(record, self.task_space))
+        self.num_replayed += 1
         self._take_failures()
 
     def _take_failures(self) -> list[CurriculumFailure]:
@@ -132,12 +136,20 @@ class CurriculumHost:
         """
         return self._state.snapshot()
 
+    def capture(self) -> dict[str, Any]:
+        """What ``snapshot`` encodes: copies, so that ``encode_state`` may take its time in another thread.
+
+        Raises NotImplementedError where the curriculum cannot be saved.
+        """
+        return self._state.capture()
+
     def load_snapshot(self, data: bytes) -> None:
         """Restore exactly the state of ``snapshot``.
 
         Raises CorruptStateError, or FailedPrecondition for the snapshot of another algorithm or task space.
         """
         self._state.load_snapshot(data)
+        self.num_replayed = 0
 
     # Leases
 

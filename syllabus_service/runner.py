@@ -25,6 +25,7 @@ from syllabus_service.metrics.runner_tallies import RunnerTallies
 from syllabus_service.questions import answer
 from syllabus_service.room import Room
 from syllabus_service.sessions import Answer, Reply
+from syllabus_service.state_codec import encode_state
 from syllabus_service.store import (
     PositionConflictError,
     Store,
@@ -53,8 +54,9 @@ class RunnerSettings:
     """Most commands of one curriculum that wait or are being applied; the next sender waits."""
     max_queued_bytes: int = 256 * 1024 * 1024
     """Most bytes of such commands."""
-    snapshot_after_work_seconds: float = 2.0
-    """A snapshot is taken when the commands since the last one took this long to apply: a recovery replays as long,"""
+    snapshot_after_work_seconds: float = 1.25
+    """A snapshot is taken when the commands since the last one took this long to apply. While it is being written, no
+    more than as much again is applied, and then senders wait for it: a recovery has no more than that to replay,"""
     snapshot_after_commands: int = 1_000_000
     """or after this many commands,"""
     snapshot_after_bytes: int = 1024 * 1024 * 1024
@@ -169,9 +171,13 @@ class CurriculumRunner:
         self._tick_seconds = min(settings.tick_seconds, host.lease_seconds / 8)
         self._leases = LeaseClock(clock(), max_step=2 * self._tick_seconds)
         self._next_tick = clock() + self._tick_seconds
-        self._snapshot_position = host.position
+        self._snapshot_position = host.position - host.num_replayed
         self._snapshot_bytes = 0
-        self._snapshot_work = 0.0
+        # What a recovery had to replay, the next one will not: a snapshot is due at once.
+        self._snapshot_work = settings.snapshot_after_work_seconds if host.num_replayed else 0.0
+        self._unsaved_work = 0.0  # what is behind the last snapshot that was written, up to the last that was taken
+        self._snapshot_saved = threading.Event()
+        self._snapshot_saved.set()
         self._snapshot_time = clock()
         self._snapshot_job: Future[None] | None = None
         self.tallies.snapshot_position = host.position
@@ -334,6 +340,8 @@ class CurriculumRunner:
             self._end_leases(now)
         if self._snapshot_is_due():
             self._take_snapshot()
+        if self._unsaved_work + self._snapshot_work >= 2 * self._settings.snapshot_after_work_seconds:
+            self._snapshot_saved.wait()
         return _STOP not in items
 
     def _end_leases(self, now: float) -> None:
@@ -479,29 +487,41 @@ class CurriculumRunner:
             return
         position = self.committed
         try:
-            state = self._host.snapshot()
+            captured = self._host.capture()
         except Exception as error:  # noqa: BLE001 - a state_dict may be anybody's code; logged
-            # Its journal is kept from here on, however long it becomes, and a restart replays it.
-            _log.warning(
-                "curriculum_cannot_be_saved",
-                curriculum=self.name,
-                position=position,
-                exc_info=None if isinstance(error, NotImplementedError) else error,
-                error=str(error),
-            )
-            self._snapshots = False
+            self._cannot_be_saved(position, error)
             return
         self._snapshot_position, self._snapshot_time = position, self._clock()
+        self._unsaved_work += self._snapshot_work
         self._snapshot_bytes, self._snapshot_work = 0, 0.0
+        self._snapshot_saved.clear()
         self._snapshot_job = self._durable.snapshot_writer.submit(
-            self._write_snapshot, self._durable.store, position, state
+            self._write_snapshot, self._durable.store, position, captured
         )
 
-    def _write_snapshot(self, store: Store, position: int, state: bytes) -> None:
+    def _cannot_be_saved(self, position: int, error: Exception) -> None:
+        """Its journal is kept from here on, however long it becomes, and a restart replays it."""
+        _log.warning(
+            "curriculum_cannot_be_saved",
+            curriculum=self.name,
+            position=position,
+            exc_info=None if isinstance(error, NotImplementedError) else error,
+            error=str(error),
+        )
+        self._snapshots = False
+
+    def _write_snapshot(self, store: Store, position: int, captured: dict[str, Any]) -> None:
         started = time.perf_counter()
         try:
-            store.save_snapshot(self.name, position, state)
+            try:
+                state = encode_state(captured)
+                store.save_snapshot(self.name, position, state)
+                self._unsaved_work = 0.0
+            finally:
+                self._snapshot_saved.set()
             store.trim(self.name, position, self._settings.keep_snapshots)
+        except TypeError as error:  # of what a curriculum's state_dict has put into it
+            self._cannot_be_saved(position, error)
         except StoreError as error:  # the journal has it all; the next snapshot will be tried in its time
             self.tallies.snapshot_failures += 1
             _log.warning("snapshot_not_written", curriculum=self.name, position=position, error=str(error))

@@ -58,22 +58,24 @@ class CurriculumState:
         return AssignmentTable(self.task_space.encoded_shape, self.task_space.encoded_dtype)
 
     def snapshot(self) -> bytes:
-        """The whole state, of snapshots and of checkpoints.
+        """The whole state, of snapshots and of checkpoints. Raises as ``capture``."""
+        return encode_state(self.capture())
+
+    def capture(self) -> dict[str, Any]:
+        """What a snapshot holds, not yet encoded: copies, which commands leave as they are. O(state).
 
         Raises NotImplementedError where the curriculum cannot be saved.
         """
-        return encode_state(
-            {
-                "algorithm": self._algorithm(),
-                "task_space": self._task_space(),
-                "position": self.position,
-                "curriculum": self.curriculum.state_dict(),
-                "statistics": self.statistics.state_dict(),
-                "sessions": self.sessions.state_dict(),
-                "assignments": self.assignments.state_dict(),
-                "counters": asdict(self.counters),
-            }
-        )
+        return {
+            "algorithm": self._algorithm(),
+            "task_space": self._task_space(),
+            "position": self.position,
+            "curriculum": self.curriculum.state_dict(),
+            "statistics": self.statistics.state_dict(),
+            "sessions": self.sessions.state_dict(),
+            "assignments": self.assignments.state_dict(),
+            "counters": asdict(self.counters),
+        }
 
     def load_snapshot(self, data: bytes) -> None:
         """Restore exactly the state of ``snapshot``. Raises as ``read_snapshot``."""

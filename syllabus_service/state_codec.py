@@ -29,10 +29,12 @@ def encode_state(value: Any) -> bytes:
 
     Raises TypeError, naming the place, for anything else.
     """
-    blobs: list[bytes] = []
+    blobs: list[memoryview] = []  # views: nothing is copied but into the result
     header = json.dumps({"value": _pack(value, "state", blobs), "blobs": [len(blob) for blob in blobs]}).encode()
-    body = b"".join([header, *blobs])
-    return _PREFIX.pack(_MAGIC, _VERSION, zlib.crc32(body), len(header)) + body
+    crc = zlib.crc32(header)
+    for blob in blobs:
+        crc = zlib.crc32(blob, crc)
+    return b"".join([_PREFIX.pack(_MAGIC, _VERSION, crc, len(header)), header, *blobs])
 
 
 def decode_state(data: bytes) -> Any:
@@ -63,7 +65,7 @@ def decode_state(data: bytes) -> Any:
         raise CorruptStateError(f"the header is malformed: {error!r}") from error
 
 
-def _pack(value: Any, path: str, blobs: list[bytes]) -> Any:
+def _pack(value: Any, path: str, blobs: list[memoryview]) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -73,10 +75,10 @@ def _pack(value: Any, path: str, blobs: list[bytes]) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in _KINDS:
             raise TypeError(f"{path}: arrays of dtype {value.dtype} cannot be saved")
-        blobs.append(np.ascontiguousarray(value).tobytes())
+        blobs.append(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         return {"$": "array", "dtype": value.dtype.str, "shape": list(value.shape), "blob": len(blobs) - 1}
     if isinstance(value, (bytes, bytearray)):
-        blobs.append(bytes(value))
+        blobs.append(memoryview(value))
         return {"$": "bytes", "blob": len(blobs) - 1}
     if isinstance(value, list):
         return [_pack(item, f"{path}[{number}]", blobs) for number, item in enumerate(value)]

@@ -205,6 +205,40 @@ def test_a_snapshot_is_taken_when_its_commands_took_as_long_as_a_recovery_may() 
     assert len(list(store.snapshots("maze"))) > 1  # and not only the one of the stop
 
 
+class SlowSnapshots(MemoryStore):
+    """A store that notes in which order things are done; a snapshot lasts until another request has been queued."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+        self.queued = threading.Event()
+
+    def append(self, name: str, first_position: int, records: Sequence[bytes]) -> None:
+        self.done.append(f"command {first_position}")
+        super().append(name, first_position, records)
+
+    def save_snapshot(self, name: str, position: int, state: bytes) -> None:
+        self.queued.wait(TIMEOUT)
+        time.sleep(0.05)  # long enough for the next command to be applied, if nothing held it
+        self.done.append(f"snapshot {position}")
+        super().save_snapshot(name, position, state)
+
+
+def test_senders_wait_for_a_snapshot_where_a_recovery_without_it_would_have_too_much_to_replay() -> None:
+    store = SlowSnapshots()
+    with serving(store, settings=RunnerSettings(snapshot_after_work_seconds=1e-9)) as server:
+        server.create()
+        stream = Stream(server.stub)
+        stream.open()
+        stream.send_batch(1, pb.MetricsBatch(num_tasks=1))
+        stream.receive()
+        stream.send_batch(2, pb.MetricsBatch(num_tasks=1))
+        store.queued.set()
+        stream.receive()
+        stream.close()
+    assert store.done[:3] == ["command 1", "snapshot 1", "command 2"]
+
+
 def test_a_damaged_newest_snapshot_falls_back_to_the_one_before_and_says_so(tmp_path: Path) -> None:
     with SqliteStore(tmp_path) as store:
         _run_twice(store, "domain_randomization", RunnerSettings(snapshot_after_commands=10), 35)
