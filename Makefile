@@ -142,7 +142,7 @@ test-hosts: .venv/ready  ## A cluster on hosts of its own, in network namespaces
 	@if [ "$$(id -u)" -ne 0 ] || [ ! -e /dev/net/tun ]; then echo "test-hosts: skipped: it takes root and /dev/net/tun"; \
 	elif ! command -v ip >/dev/null; then echo "test-hosts: skipped: it takes iproute2"; \
 	else unshare --net --mount --pid --fork --kill-child --mount-proc \
-	  sh -c 'ip link set lo up && exec $(BIN)/python -m pytest -m hosts tests/hosts'; fi
+	  sh -c 'ip link set lo up && $(BIN)/python -m pytest -m hosts tests/hosts; exit $$?'; fi
 
 clean:  ## Remove what was built
 	rm -rf .venv .venv-chart .venv-ray .venv-libraries .venv-syllabus .venv-proto build dist *.egg-info demo-output

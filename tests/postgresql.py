@@ -54,7 +54,8 @@ class PostgresServer:
             self._run(self._bin / initdb[0], *initdb[1:])
             with (self._data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all samenet trust\n")
-        (self._data / "postmaster.pid").unlink(missing_ok=True)  # of one that was killed with its host
+        for lock in (self._data / "postmaster.pid", self.directory / ".s.PGSQL.5432.lock"):
+            lock.unlink(missing_ok=True)  # of one that was killed with its host
         self.start()
 
     def url(self, database: str = "postgres", *, host: str | os.PathLike[str] | None = None) -> str:
