@@ -80,13 +80,16 @@ class ClientTallies:
         """Add what a client says of itself since its last batch."""
         used, misses = message.tasks_used, message.prefetch_misses
         resent, repeated, invalid = message.batches_resent, message.tasks_repeated, message.episodes_invalid
-        wait, wait_max = _seconds(message.reset_wait), _seconds(message.reset_wait_max)
         age, age_max = _seconds(message.task_age), _seconds(message.task_age_max)
-        if (
-            max(used, misses, resent, repeated, invalid) > _MAX_COUNT
-            or min(wait, wait_max, age, age_max) < 0
-            or max(wait, wait_max, age, age_max) > _MAX_SECONDS
-        ):
+        wait, wait_max = _seconds(message.reset_wait), _seconds(message.reset_wait_max)
+        counts_are_sane = used <= _MAX_COUNT >= misses and resent <= _MAX_COUNT >= repeated and invalid <= _MAX_COUNT
+        times_are_sane = (
+            0 <= wait <= _MAX_SECONDS
+            and 0 <= wait_max <= _MAX_SECONDS
+            and 0 <= age <= _MAX_SECONDS
+            and 0 <= age_max <= _MAX_SECONDS
+        )
+        if not (counts_are_sane and times_are_sane):
             self.refused += 1
             return
         self.tasks_used += used
