@@ -75,7 +75,7 @@ class Stage:
             self._database = self._stack.enter_context(PostgresServer())
             self._nodes = self._stack.enter_context(RayNodes(2))
             url = self._database.create_database("benchmark")
-            self._doors = self._stack.enter_context(FrontDoors(directory, url, self._nodes, "--log-level", "warning"))
+            self._doors = self._stack.enter_context(FrontDoors(directory, url, self._nodes))
         except BaseException:
             self._stack.close()
             raise

@@ -77,6 +77,7 @@ class RayNodes:
             try:
                 self._cluster = Cluster(initialize_head=True, head_node_args=arguments, shutdown_at_exit=False)
             except Exception:
+                self._kill_all_of(self._directory / str(self._heads))
                 if attempt == _TRIES - 1:
                     raise
             else:
@@ -147,6 +148,14 @@ class RayNodes:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    @staticmethod
+    def _kill_all_of(directory: Path) -> None:
+        """kill -9 what a head that did not come up has left."""
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any(str(directory) in argument for argument in process.cmdline()):
+                    process.kill()
 
     def _kill(self, node: Any) -> None:
         processes = self.processes(node)
