@@ -186,6 +186,7 @@ def test_a_deleted_curriculum_has_no_metrics_any_more() -> None:
         assert any(("curriculum", "maze") in labels for _, labels in scrape(address).samples)
         server.stub.DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum="maze"), timeout=TIMEOUT)
         assert not any(("curriculum", "maze") in labels for _, labels in scrape(address).samples)
+        assert not server.server.tallies._curricula  # nor is anything kept of it
 
 
 def test_the_spread_of_a_distribution_is_told_and_not_looked_at_in_each_scrape() -> None:
