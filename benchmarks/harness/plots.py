@@ -20,7 +20,7 @@ _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
 
 
 def plot_main_job(arms: Mapping[str, Any], path: Path) -> None:
-    """Bars of the main job's medians, with their range; one panel a figure, logarithmic.
+    """Medians of the main job, with their range; one panel a figure, logarithmic.
 
     Args:
         arms: of the result ``main_job``, by name.
@@ -34,8 +34,12 @@ def plot_main_job(arms: Mapping[str, Any], path: Path) -> None:
             [each["median"] - each["low"] for each in spreads],
             [each["high"] - each["median"] for each in spreads],
         ]
-        bars = axis.barh(list(arms), medians, xerr=errors, color=_COLOURS[: len(medians)])
-        axis.bar_label(bars, [f" {median:,.0f}" for median in medians], fontsize=8)
+        for row, (median, low, high) in enumerate(zip(medians, *errors, strict=True)):
+            axis.errorbar(median, row, xerr=[[low], [high]], fmt="o", markersize=8, color=_COLOURS[row])
+            axis.annotate(f"{median:,.0f}", (median, row), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        axis.set_yticks(range(len(medians)), list(arms))
+        axis.set_ylim(-0.7, len(medians) - 0.5)
+        axis.grid(axis="x", alpha=0.3)
         axis.set_xscale("log")
         axis.set_xlim(min(medians) / 3, max(medians) * 6)
         axis.set_title(title, fontsize=9)
