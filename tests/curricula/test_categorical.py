@@ -82,3 +82,15 @@ def test_asking_for_nothing_gives_nothing() -> None:
 def test_weights_that_are_no_distribution_are_refused_by_name(weights: list[float]) -> None:
     with np.errstate(over="ignore"), pytest.raises(ValueError, match="weights"):
         Categorical(weights)
+
+
+@pytest.mark.parametrize("size", [1 << 18, (1 << 18) + 1, (1 << 18) + 63])
+def test_many_draws_from_many_tasks_are_those_of_single_draws(size):
+    weights = np.random.default_rng(1).random(size)
+    weights[::3] = 0.0
+    weights[-70:] = 0.0
+    weights[:100] = 0.0
+    categorical = Categorical(weights)
+    many = categorical.draw(4096, np.random.default_rng(2))[0]
+    one_by_one = np.random.default_rng(2)
+    assert many.tolist() == [categorical.draw(1, one_by_one)[0][0] for _ in range(4096)]
