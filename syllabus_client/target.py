@@ -18,6 +18,8 @@ _RECONNECT_MS = (100, 1000, 2000)  # first, shortest attempt, longest wait: gRPC
 # service lets clients ask every 5 s.
 _KEEPALIVE_MS = (10_000, 5_000)  # silence until the other end is asked, patience for its answer
 _RESOLVE_AGAIN_MS = 2_000  # a name that leads elsewhere is looked up again; gRPC would wait for 30 s
+# Of a name with many addresses each client takes one by chance; gRPC would let all take the first.
+_SERVICE_CONFIG = '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}'
 _ADDRESS = re.compile(r"(unix:.+|unix-abstract:.+|(dns|ipv4|ipv6):.+|(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):\d{1,5})")
 
 
@@ -105,6 +107,7 @@ class Target:
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS[1]),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.dns_min_time_between_resolutions_ms", _RESOLVE_AGAIN_MS),
+            ("grpc.service_config", _SERVICE_CONFIG),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
             ("grpc.enable_http_proxy", 0),

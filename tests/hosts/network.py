@@ -34,13 +34,19 @@ class Host:
     keeper: subprocess.Popen[bytes]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *arguments: str, log: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str, log: Path, environment: dict[str, str] | None = None, takes_input: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Start Python with these arguments on the host. The process's id is that of Python."""
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [*self._enter(), sys.executable, *arguments],
-                cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=output, stderr=output,
-            )  # fmt: skip
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.PIPE if takes_input else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
         self.processes.append(process)
         return process
 
@@ -103,7 +109,11 @@ class Network:
         host = Host(name, address(number), cable, names, keeper)
         run("ip", "link", "set", f"{cable.name}-", "master", "switch", "up")
         run("ip", "link", "set", cable.name, "netns", str(keeper.pid), "name", "eth0")
-        for command in (f"ip address add {host.address}/24 dev eth0", "ip link set eth0 up"):
+        for command in (
+            "sysctl -qw net.ipv4.conf.eth0.arp_notify=1",  # so that nobody sends to who had the address before
+            f"ip address add {host.address}/24 dev eth0",
+            "ip link set eth0 up",
+        ):
             run(*host._enter(), *command.split())
         self.hosts[name] = host
         return host
