@@ -56,7 +56,7 @@ def play(env: gym.Env, start_at: float, seconds: float, *, seed: int | None = No
     """Play episodes from now on, and measure from ``start_at`` (time.monotonic) for some seconds.
 
     Args:
-        env: the environment.
+        env: the environment, reset: it has its first task, and so its connection.
         start_at: when measuring starts; until then it plays to warm up.
         seconds: for how long.
         seed: of random actions; None: always action 0.
@@ -65,7 +65,6 @@ def play(env: gym.Env, start_at: float, seconds: float, *, seed: int | None = No
     end = start_at + seconds
     waits: list[float] = []
     steps = total = 0
-    env.reset()
     while True:
         length, over = 0, False
         while not over:
@@ -88,6 +87,8 @@ def figures(results: Sequence[Played], window: Window) -> Run:
     episodes = sum(result.episodes for result in results)
     waits = np.concatenate([result.waits for result in results])
     noise = window.noise
+    if not len(waits):  # nobody got a task: the wait was at least this long
+        waits = np.array([noise.seconds])
     each = [result.episodes for result in results]
     return Run(
         {
@@ -96,7 +97,7 @@ def figures(results: Sequence[Played], window: Window) -> Run:
             "wait_p50_us": float(np.percentile(waits, 50)) * 1e6,
             "wait_p99_us": float(np.percentile(waits, 99)) * 1e6,
             "wait_max_us": float(waits.max()) * 1e6,
-            "cpu_us_per_episode": noise.cpu_seconds / episodes * 1e6,
+            "cpu_us_per_episode": noise.cpu_seconds / max(1, episodes) * 1e6,
             "fewest_over_most_episodes": min(each) / max(1, *each),
         },
         noise,
@@ -154,6 +155,7 @@ def play_in_processes(
 
 def _worker(pipe: Connection, make_env: Callable[[int], gym.Env], number: int, seconds: float, random: bool) -> None:
     env = make_env(number)
+    env.reset()
     pipe.send("ready")
     pipe.send(play(env, pipe.recv(), seconds, seed=number if random else None))
     pipe.recv()

@@ -70,7 +70,8 @@ class Player:
         self._env = RayTasks(ShortEpisodes(length), actor, number)
 
     def ready(self) -> None:
-        """Answers when it exists."""
+        """Answers when it has its first task."""
+        self._env.reset()
 
     def play(self, start_at: float, seconds: float) -> Played:
         return play(self._env, start_at, seconds)

@@ -76,7 +76,7 @@ def run(environments: int, seconds: float, length: int = 5, tasks: int = 1_000) 
             "episodes_per_s": episodes / window.noise.seconds,
             "wait_p50_us": float(np.percentile(took, 50)) * 1e6,
             "wait_p99_us": float(np.percentile(took, 99)) * 1e6,
-            "cpu_us_per_episode": window.noise.cpu_seconds / episodes * 1e6,
+            "cpu_us_per_episode": window.noise.cpu_seconds / max(1, episodes) * 1e6,
             "client_rss_mib": own / 2**20,
             "service_rss_mib": service / 2**20,
         },
