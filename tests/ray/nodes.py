@@ -84,10 +84,16 @@ class RayNodes:
                 return
 
     def add_node(self) -> Any:
-        """Start another node."""
-        node = self._cluster.add_node(num_cpus=1, object_store_memory=200 << 20)
-        self.nodes.append(node)
-        return node
+        """Start another node; on a machine that is busy Ray gives it up after half a minute, so it has three tries."""
+        for attempt in range(_TRIES):
+            try:
+                node = self._cluster.add_node(num_cpus=1, object_store_memory=200 << 20)
+            except Exception:
+                if attempt == _TRIES - 1:
+                    raise
+            else:
+                self.nodes.append(node)
+                return node
 
     def kill_head(self) -> None:
         """kill -9 everything of the head, and of the nodes, which end without one."""
