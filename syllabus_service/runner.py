@@ -180,7 +180,7 @@ class CurriculumRunner:
         self._snapshot_saved.set()
         self._snapshot_time = clock()
         self._snapshot_job: Future[None] | None = None
-        self.tallies.snapshot_position = host.position
+        self.tallies.snapshot_position = self._snapshot_position
         self.tallies.state = host.counts()
         host.renew_leases(self._leases.time)
         self._thread = threading.Thread(target=self._run, name=f"curriculum-{name}", daemon=True)
