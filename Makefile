@@ -145,4 +145,4 @@ test-hosts: .venv/ready  ## A cluster on hosts of its own, in network namespaces
 	  sh -c 'ip link set lo up && $(BIN)/python -m pytest -m hosts tests/hosts; exit $$?'; fi
 
 clean:  ## Remove what was built
-	rm -rf .venv .venv-chart .venv-ray .venv-libraries .venv-syllabus .venv-proto build dist *.egg-info demo-output
+	rm -rf .venv .venv-chart .venv-ray .venv-libraries .venv-syllabus .venv-proto build dist *.egg-info demo-output .image-base
