@@ -12,9 +12,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.vector_env import ArrayType
 
 from syllabus_client.settings import SessionSettings
-from syllabus_client.stream import TRAIN, Assignments
+from syllabus_client.stream import EVALUATE, Assignments
 from syllabus_client.task_spaces import TaskNotInSpaceError, TaskSpace
-from syllabus_client.wrappers._session_link import PURPOSE_NAMES, ServiceHandle, SessionLink
+from syllabus_client.wrappers._session_link import ServiceHandle, SessionLink
 from syllabus_client.wrappers._step_buffer import observation_columns
 from syllabus_client.wrappers._vector_tasks import vector_tasks
 
@@ -107,7 +107,9 @@ class VectorSyncWrapper(
         self._returns = np.zeros(n)
         self._lengths = np.zeros(n, dtype=np.int64)
         self._completions = np.zeros(n)
-        self._purposes = np.full(n, PURPOSE_NAMES.get(TRAIN, "train"), dtype="<U8")
+        self._purposes = np.full(n, "train", dtype="<U8")
+        self._everyone = np.ones(n, dtype=np.bool_)
+        self._everyone.flags.writeable = False  # it is in every infos
         self._forget()
 
     def _forget(self) -> None:
@@ -238,7 +240,7 @@ class VectorSyncWrapper(
         self._encoded = self._encoded.copy()
         self._encoded[mask] = encoded
         self._purposes = self._purposes.copy()
-        self._purposes[mask] = [PURPOSE_NAMES.get(int(each), "train") for each in self._ahead_purposes[mask]]
+        self._purposes[mask] = np.where(self._ahead_purposes[mask] == EVALUATE, "evaluate", "train")
         self._ids[mask] = self._ahead_ids[mask]
         self._ahead = self._ahead & ~mask
         self._returns[mask] = 0.0
@@ -252,9 +254,8 @@ class VectorSyncWrapper(
 
     def _describe(self, infos: dict[str, Any]) -> None:
         if self._encoded is not None:
-            everyone = np.ones(self.env.num_envs, dtype=np.bool_)
-            infos["task"], infos["_task"] = self._encoded, everyone
-            infos["task_purpose"], infos["_task_purpose"] = self._purposes, everyone
+            infos["task"], infos["_task"] = self._encoded, self._everyone
+            infos["task_purpose"], infos["_task_purpose"] = self._purposes, self._everyone
 
     def _note_completions(self, infos: Mapping[str, Any], counted: np.ndarray, ended: np.ndarray) -> None:
         final = infos.get("final_info") if self._mode == AutoresetMode.SAME_STEP else None
@@ -271,7 +272,7 @@ class VectorSyncWrapper(
             self._returns[ended],
             self._lengths[ended],
             np.clip(self._completions[ended], 0.0, 1.0),
-            self.env_ids[ended],
+            self._link.env_id + np.flatnonzero(ended),
             {name: column[ended] for name, column in metrics.items()} or None,
         )
 
@@ -309,7 +310,7 @@ class VectorSyncWrapper(
             rewards[rows],
             np.asarray(terminations, dtype=np.bool_)[rows],
             np.asarray(truncations, dtype=np.bool_)[rows],
-            self.env_ids[rows],
+            self._link.env_id + np.flatnonzero(rows),
             {name: column[rows] for name, column in arrays.items()},
         )
 
