@@ -2,71 +2,30 @@
 
     .venv-libraries/bin/python -m examples.pettingzoo_shared
 
-A task is the number of evaders that four pursuers have to catch. REINFORCE (Williams, 1992), with what each pursuer
-gets from each step on, less the mean over the pursuers and steps of an episode.
+REINFORCE (Williams, 1992), with what each pursuer gets from each step on, less the mean over the pursuers and steps of
+an episode.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import pettingzoo
 import torch
 from torch import nn
 from torch.distributions import Categorical
 
-from syllabus_client import (
-    DiscreteTaskSpace,
-    PettingZooSyncWrapper,
-    PettingZooTaskWrapper,
-    make_multiprocessing_curriculum,
-)
+from examples.pettingzoo_pursuit import EVADERS, Pursuit
+from syllabus_client import DiscreteTaskSpace, PettingZooSyncWrapper, make_multiprocessing_curriculum
 from syllabus_service.curricula import create
 
-EVADERS = (1, 2, 4, 8)
 GAMMA = 0.95
-
-
-class Pursuit(PettingZooTaskWrapper[str, Any, int]):
-    """Pursuit on 10 by 10 squares, of as many evaders as the task says; complete when all are caught."""
-
-    def __init__(self) -> None:
-        super().__init__(self._make(EVADERS[0]))
-
-    @staticmethod
-    def _make(evaders: int) -> Any:
-        return pettingzoo.make(
-            "parallel",
-            "sisl/pursuit-v5",
-            n_pursuers=4,
-            n_evaders=evaders,
-            x_size=10,
-            y_size=10,
-            max_cycles=40,
-            surround=False,
-            n_catch=1,
-        )
-
-    def change_task(self, new_task: int) -> None:
-        self.env.close()
-        self.env = self._make(new_task)
-        self.task = new_task
-
-    def step(self, actions: dict[str, int]) -> Any:
-        observations, rewards, terminations, truncations, infos = super().step(actions)
-        for agent, info in infos.items():
-            info["task_completion"] = float(terminations[agent])
-        return observations, rewards, terminations, truncations, infos
 
 
 def main(episodes: int = 60, seed: int = 1) -> list[float]:
     """Train; return the summed reward of each episode."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # for networks as small as these
-    params = {"curriculum": {"algorithm": "online_learning_progress"}, "possible_agents": Pursuit().possible_agents}
-    curriculum, task_queue, _ = make_multiprocessing_curriculum(
-        create("multi_agent_shared", DiscreteTaskSpace(EVADERS), params, seed=seed)
-    )
+    progress = {"curriculum": {"algorithm": "online_learning_progress"}, "possible_agents": Pursuit().possible_agents}
+    shared = create("multi_agent_shared", DiscreteTaskSpace(EVADERS), progress, seed=seed)
+    curriculum, task_queue, _ = make_multiprocessing_curriculum(shared)
     env = PettingZooSyncWrapper(Pursuit(), task_queue)
     policy = nn.Sequential(nn.Flatten(), nn.Linear(7 * 7 * 3, 64), nn.Tanh(), nn.Linear(64, 5))
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.003)
@@ -92,11 +51,6 @@ def main(episodes: int = 60, seed: int = 1) -> list[float]:
         if episode % 20 == 19:
             print(f"episode {episode + 1}: {sum(sums[-20:]) / 20:.1f} over the last 20")
     env.close()
-    statistics = curriculum.statistics()
-    tasks = statistics.tasks
-    for task, count, mean in zip(tasks.tasks, tasks.num_episodes, tasks.return_mean, strict=True):
-        print(f"{EVADERS[task]} evaders: {count} episodes, mean return {mean:.3f}")
-    print("episodes:", len(sums), "counted:", statistics.total.num_episodes[0])
     curriculum.close()
     return sums
 

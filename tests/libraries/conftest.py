@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
 
 _HERE = Path(__file__).parent
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when TRL is imported: it would send a note of its use
 
 # Whether torch is there says whether the extra is: the tests import their libraries at the top, as programs do.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from examples import pettingzoo_shared
+from tests.libraries.ledger import check_ledger, kept_curricula
 
 
 def test_the_tasks_change_and_every_episode_is_counted_once_with_the_returns_of_all_agents(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sums = pettingzoo_shared.main(episodes=12)
-    said = capsys.readouterr().out
-    assert "episodes: 12 counted: 12" in said
-    rows = re.findall(r"(\d) evaders: (\d+) episodes, mean return (\S+)", said)
-    assert len(rows) > 1
-    assert sum(int(count) for _, count, _ in rows) == 12
-    assert sum(int(count) * float(mean) for _, count, mean in rows) == pytest.approx(sum(sums), abs=12 * 0.0005)
+    with kept_curricula(pettingzoo_shared, monkeypatch) as kept:
+        sums = pettingzoo_shared.main(episodes=12)
+        check_ledger(kept[0], sums)

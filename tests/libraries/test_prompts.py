@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import torch.multiprocessing
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from examples import prompts_grpo
+from examples import prompts_grpo, prompts_trl
 from examples.prompts_products import Products
 from syllabus_client import CurriculumClient, CurriculumSampler, DiscreteTaskSpace
+from tests.libraries.ledger import kept_curricula
 from tests.service_process import ServiceProcess
 
 SIZES = {"num_samples": 24, "batch_size": 4, "group_size": 3}
@@ -45,11 +45,30 @@ def check_ledger(learner: CurriculumClient, indices: list[int], rewards: list[fl
     np.testing.assert_allclose(np.bincount(indices, rewards, 400)[tasks.tasks], tasks.num_episodes * tasks.return_mean)
 
 
-def test_grpo_learns_and_each_rollout_is_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert prompts_grpo.main(steps=100) > 0.75
-    said = capsys.readouterr().out
-    assert float(re.findall(r"accuracy (.*)", said)[0]) < 0.2  # at first it guesses
-    assert f"rollouts: {100 * 32 * 8} counted: {100 * 32 * 8}" in said
+def check_the_examples_ledger(curriculum: CurriculumClient, rewards: list[float]) -> None:
+    """As many rollouts as the trainer ran, with its rewards, of several prompts; none is under way."""
+    statistics, summary = curriculum.statistics(), curriculum.summary()
+    assert statistics.total.num_episodes.tolist() == [len(rewards)]
+    assert statistics.total.return_mean[0] * len(rewards) == pytest.approx(sum(rewards))
+    assert len(statistics.tasks.tasks) > 50
+    assert summary.num_open_assignments == summary.num_rejected == 0
+
+
+def test_grpo_learns_and_each_rollout_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with kept_curricula(prompts_grpo, monkeypatch) as kept:
+        rewards = prompts_grpo.main(steps=100)
+        check_the_examples_ledger(kept[0], rewards)
+    assert sum(rewards[-2560:]) > 3 * sum(rewards[:2560])
+
+
+def test_trls_trainer_runs_what_the_curriculum_draws_and_each_rollout_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with kept_curricula(prompts_trl, monkeypatch) as kept:
+        rewards, log = prompts_trl.main(steps=20)
+        check_the_examples_ledger(kept[0], rewards)
+    assert len(rewards) == 20 * 64
+    assert np.mean([entry["reward"] for entry in log]) == pytest.approx(np.mean(rewards), abs=1e-6)
 
 
 @pytest.mark.parametrize("workers", [{"num_workers": 0}, {"num_workers": 2, "multiprocessing_context": "fork"}])
