@@ -28,6 +28,8 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_STOP_SECONDS = 5.0
+
 
 class RayEngine:
     """Serves the curricula of a store from the actors of a Ray cluster; see ``Engine``.
@@ -76,12 +78,15 @@ class RayEngine:
         await self.stop()
 
     async def stop(self) -> None:
-        """Answer what is under way, and let go of Ray. The curricula live on."""
+        """Answer what is under way, for at most 5 s, and let go of Ray. The curricula live on."""
         known = list(self._known.values())
         for curriculum in known:
             curriculum.end(Unavailable("the service is stopping"))
-        await asyncio.gather(*(curriculum.finish() for curriculum in known))
-        await self._link.stop()
+        finishing = [asyncio.create_task(curriculum.finish()) for curriculum in known]
+        if finishing:
+            await asyncio.wait(finishing, timeout=_STOP_SECONDS)
+        await self._link.stop()  # what is still under way ends with it
+        await asyncio.gather(*finishing)
         self._work.shutdown()
 
     @property

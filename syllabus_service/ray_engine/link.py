@@ -170,9 +170,9 @@ class RayLink:
 async def _end(process: Process) -> None:
     """Wait for a process that has lost its front door, and end it if need be."""
     try:
-        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-    except (TimeoutError, asyncio.CancelledError):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+    finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        raise
