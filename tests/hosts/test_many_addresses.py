@@ -26,6 +26,7 @@ server = grpc.server(ThreadPoolExecutor(4))
 server.add_generic_rpc_handlers((Door(),))
 server.add_insecure_port(f"{sys.argv[1]}:50051")
 server.start()
+print("open", flush=True)
 server.wait_for_termination()
 """
 # Each client asks where it is, and asks again for as long as its door is silent.
@@ -71,6 +72,11 @@ def test_clients_of_a_name_with_two_addresses_take_both_and_then_the_one_that_is
     doors = [network.add("first", 2), network.add("second", 3)]
     for door in doors:
         door.start("-c", _DOOR, door.address, log=tmp_path / door.name)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not all("open" in (tmp_path / door.name).read_text() for door in doors):
+        if time.monotonic() > deadline:
+            pytest.fail("the doors do not open")
+        time.sleep(0.05)
     clients = network.add("clients", 4)
     with clients.names.open("a") as names:
         names.writelines(f"{door.address} doors.test\n" for door in doors)
