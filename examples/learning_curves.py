@@ -20,7 +20,7 @@ from examples.vectorised_rollout import Collector
 from syllabus_client import VectorSyncWrapper, make_multiprocessing_curriculum
 from syllabus_service.curricula import create
 
-#: The curricula that are compared, with their parameters.
+#: The curricula that can be compared, with their parameters.
 CURRICULA = {
     "domain_randomization": {},
     "prioritized_level_replay": {"gamma": 0.99},
@@ -46,6 +46,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--total-timesteps", type=int, default=700_000, help="of each run")
     parser.add_argument("--seeds", type=int, default=3, help="how many runs of each curriculum")
+    parser.add_argument(
+        "--curricula", nargs="+", choices=CURRICULA, default=["domain_randomization", "prioritized_level_replay"]
+    )
     parser.add_argument("--points", type=int, default=14, help="how many evaluations in a run")
     parser.add_argument("--output", type=Path, default=Path("learning-curves"), help="a directory")
     parser.add_argument("--run", nargs=2, metavar=("CURRICULUM", "SEED"), help="only this run, to standard output")
@@ -120,6 +123,8 @@ def draw(runs: list[dict], path: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
     for name, colour in zip(CURRICULA, ("tab:gray", "tab:orange", "tab:blue"), strict=True):
         mine = [run for run in runs if run["curriculum"] == name]
+        if not mine:
+            continue
         millions = np.array(mine[0]["steps"]) / 1e6
         for axis, column in zip(axes, ("returns", "success"), strict=True):
             curves = np.array([run[column] for run in mine])
@@ -144,7 +149,7 @@ def main(args: argparse.Namespace) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     runs = []
     for seed in range(1, args.seeds + 1):
-        for name in CURRICULA:
+        for name in args.curricula:
             program = [sys.executable, "-m", "examples.learning_curves", "--run", name, str(seed)]
             program += ["--total-timesteps", str(args.total_timesteps), "--points", str(args.points)]
             runs.append(json.loads(subprocess.run(program, check=True, stdout=subprocess.PIPE).stdout))
