@@ -28,8 +28,8 @@ _SETTINGS = (
 class PostgresServer:
     """A database server that is started, stopped and killed by its process id.
 
-    PostgreSQL refuses to run as root; then it runs as nobody, from a directory in the system's temporary one. Where root
-    is the only user that there is, as in a namespace of one's own, it is nobody in a further namespace.
+    PostgreSQL refuses to run as root; then it runs as nobody, from a directory in the system's temporary one. Where
+    root is the only user that there is, as in a namespace of one's own, it is nobody in a further namespace.
 
     Args:
         listen: an address that it listens on besides its socket; whoever is in that network is let in.
