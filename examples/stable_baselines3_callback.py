@@ -43,5 +43,4 @@ class CurriculumCallback(BaseCallback):
             values=buffer.values,
             next_value=self.locals["values"].flatten(),
         )
-        for name, value in self.curriculum.log_metrics({}).items():
-            self.logger.record(name, value)
+        self.curriculum.log_metrics(self.logger)

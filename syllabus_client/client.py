@@ -437,7 +437,7 @@ class CurriculumClient:
         Never raises: where it cannot, it says so in the log, once for each reason.
 
         Args:
-            writer: TensorBoard's SummaryWriter, a wandb run or module, or a dict.
+            writer: TensorBoard's SummaryWriter, a wandb run or module, a logger of Stable Baselines 3, or a dict.
             step: the learner's step.
             log_n_tasks: that many of the most probable tasks are written; -1: all.
             tasks: decoded tasks that are written instead.

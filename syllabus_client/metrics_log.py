@@ -25,6 +25,17 @@ class ScalarWriter(Protocol):
 
 
 @runtime_checkable
+class RecordLogger(Protocol):
+    """The logger of Stable Baselines 3, which writes what was recorded when the library dumps it."""
+
+    def record(self, key: str, value: Any) -> Any:
+        """Keep one number for the next dump."""
+
+    def dump(self, step: int = 0) -> Any:
+        """Write what was recorded."""
+
+
+@runtime_checkable
 class MappingLogger(Protocol):
     """A run of Weights & Biases, its module, or what takes ``log`` as they do."""
 
@@ -150,6 +161,13 @@ def _writing(writer: Any) -> Callable[[dict[str, float], int | None], None]:
                 writer.add_scalar(name, value, step)
 
         return add_scalars
+    if isinstance(writer, RecordLogger):
+
+        def record(metrics: dict[str, float], step: int | None) -> None:
+            for name, value in metrics.items():
+                writer.record(name, value)
+
+        return record
     if isinstance(writer, MutableMapping):
         return lambda metrics, step: writer.update(metrics if step is None else {**metrics, "step": step})
     if isinstance(writer, MappingLogger):
@@ -162,6 +180,6 @@ def _writing(writer: Any) -> Callable[[dict[str, float], int | None], None]:
 
         return log_mapping
     raise TypeError(
-        "writer: expected a SummaryWriter (add_scalar), a wandb run or module (log) or a dict, got "
-        f"{type(writer).__name__}"
+        "writer: expected a SummaryWriter (add_scalar), a wandb run or module (log), a logger of Stable Baselines 3 "
+        f"(record) or a dict, got {type(writer).__name__}"
     )

@@ -44,6 +44,10 @@ _BUILT_IN: dict[str, str] = {
 }
 
 
+CLASSES = {path.partition(":")[2]: path.partition(":")[0] for path in _BUILT_IN.values()}
+"""Names of the built-in classes, and the modules of this package that have them."""
+
+
 class UnknownCurriculumError(ValueError):
     """No curriculum has this name, or what has it is not a curriculum."""
 

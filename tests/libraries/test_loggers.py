@@ -53,6 +53,18 @@ def test_tensorboard_s_event_file_has_every_number_at_its_step(curriculum: Any, 
         assert (event.step, event.value) == (70, pytest.approx(value))
 
 
+def test_a_logger_of_stable_baselines_3_writes_every_number_with_its_next_dump(curriculum: Any, tmp_path: Path) -> None:
+    from stable_baselines3.common.logger import configure
+
+    logger = configure(str(tmp_path), ["csv"])
+    curriculum.log_metrics(logger, log_n_tasks=-1)
+    logger.dump(step=70)
+    logger.close()
+    names, values = ((tmp_path / "progress.csv").read_text().splitlines()[row].split(",") for row in (0, 1))
+    told = dict(zip(names, map(float, values), strict=True))
+    assert {name: told[name] for name in EXPECTED} == pytest.approx(EXPECTED)
+
+
 # A process of its own, since the library leaves threads and files behind.
 _WANDB_PROGRAM = """
 import json, sys
