@@ -10,6 +10,8 @@ IMAGE_FLAGS ?=
 # make demo: for example DEMO_FLAGS='--seconds 20 --seed 2'.
 DEMO_FLAGS ?=
 LISTEN ?= 127.0.0.1:50051
+# make test: how many test files run side by side.
+WORKERS ?= 2
 # make bench: for example BENCH_FLAGS='--only main_job ingest'.
 BENCH_FLAGS ?=
 
@@ -53,8 +55,8 @@ help:  ## This list
 demo: .venv/ready  ## Train on a family of tasks with the embedded service, and compare two curricula (2 to 3 minutes)
 	@$(BIN)/python -m examples.demo $(DEMO_FLAGS)
 
-test: .venv/ready  ## The whole suite but Ray's tests
-	$(BIN)/python -m pytest -m 'not ray and not libraries and not syllabus and not chart and not image and not hosts and not bench' tests
+test: .venv/ready  ## The whole suite, but for what the other test targets run
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not ray and not libraries and not syllabus and not chart and not image and not hosts and not bench' tests
 	$(BIN)/python -m pytest --doctest-modules syllabus_client syllabus_service
 
 test-ray: .venv-ray/ready  ## Ray's tests, in an environment and a network namespace of their own
