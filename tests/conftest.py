@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -24,9 +25,12 @@ _LASTING_FILES = ("pymp-", "torchinductor_")  # the latter is made, empty, when 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _temporary_directory_is_left_empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests, and the processes that they start, get a temporary directory that must be empty at the end."""
-    directory = tmp_path_factory.mktemp("tmp")
+def _temporary_directory_is_left_empty() -> Iterator[None]:
+    """Tests, and the processes that they start, get a temporary directory that must be empty at the end.
+
+    Its path is short, since those of the sockets in it are bounded.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="t-"))
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"], tempfile.tempdir = str(directory), None
     yield
@@ -36,6 +40,7 @@ def _temporary_directory_is_left_empty(tmp_path_factory: pytest.TempPathFactory)
         os.environ["TMPDIR"] = before
     tempfile.tempdir = None
     left = [path.name for path in directory.iterdir() if not path.name.startswith(_LASTING_FILES)]
+    shutil.rmtree(directory, ignore_errors=True)
     assert not left, f"left in the temporary directory: {left}"
 
 

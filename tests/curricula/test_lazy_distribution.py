@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syllabus_client.task_spaces import DiscreteTaskSpace
-from syllabus_service.curricula import InvalidParamsError, create
+from syllabus_service.curricula import create
 from syllabus_service.curricula.lazy_distribution import LazyDistribution
+from syllabus_service.curricula.param_checks import TooManyTasksError
 
 from .streams import bits
 
@@ -120,5 +121,5 @@ def test_looking_at_the_distribution_and_restoring_it_change_nothing(
 
 
 def test_more_tasks_than_memory_could_hold_are_refused() -> None:
-    with pytest.raises(InvalidParamsError, match="task_space"):
+    with pytest.raises(TooManyTasksError, match="task_space: expected at most 16777216 tasks"):
         create("learnability", DiscreteTaskSpace(10**12))

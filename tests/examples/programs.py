@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -22,15 +24,14 @@ class Program:
     """A Python program and all processes that come of it, with a temporary directory and a mark of their own.
 
     Args:
-        directory: empty; the temporary directory and the output go there.
+        directory: empty; the output goes there.
         arguments: of ``python``.
         environment: variables to add.
     """
 
     def __init__(self, directory: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.temporary = directory / "tmp"
-        self.temporary.mkdir()
+        self.temporary = Path(tempfile.mkdtemp(prefix="p-"))  # short, as paths of sockets have to be
         self._mark = uuid.uuid4().hex
         self._output_path = directory / "output"
         with self._output_path.open("wb") as output:
@@ -51,6 +52,7 @@ class Program:
         for process in self.processes():
             process.kill()
         self.process.wait()
+        shutil.rmtree(self.temporary)
 
     @property
     def output(self) -> str:
