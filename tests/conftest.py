@@ -25,11 +25,12 @@ _LASTING_FILES = ("pymp-", "torchinductor_")  # the latter is made, empty, when 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _temporary_directory_is_left_empty() -> Iterator[None]:
+def _temporary_directory_is_left_empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests, and the processes that they start, get a temporary directory that must be empty at the end.
 
     Its path is short, since those of the sockets in it are bounded.
     """
+    tmp_path_factory.getbasetemp()  # pytest's own stays elsewhere
     directory = Path(tempfile.mkdtemp(prefix="t-"))
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"], tempfile.tempdir = str(directory), None
