@@ -21,30 +21,15 @@ BENCH_FLAGS ?=
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/ready: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install $(PIP_FLAGS) -e '.[dev]'
-	@touch $@
-
-.venv-ray/ready: pyproject.toml
-	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
-	@.venv-ray/bin/pip install $(PIP_FLAGS) -e '.[dev,ray,rllib]'
-	@touch $@
-
-.venv-libraries/ready: pyproject.toml
-	@test -x .venv-libraries/bin/python || $(PYTHON) -m venv .venv-libraries
-	@.venv-libraries/bin/pip install $(PIP_FLAGS) -e '.[dev,libraries]'
-	@touch $@
-
-# The published Syllabus, beside ours. It imports matplotlib and scipy without declaring them.
-.venv-syllabus/ready: pyproject.toml
-	@test -x .venv-syllabus/bin/python || $(PYTHON) -m venv .venv-syllabus
-	@.venv-syllabus/bin/pip install $(PIP_FLAGS) -e '.[dev,syllabus]'
-	@touch $@
-
-.venv-chart/ready: pyproject.toml
-	@test -x .venv-chart/bin/python || $(PYTHON) -m venv .venv-chart
-	@.venv-chart/bin/pip install $(PIP_FLAGS) -e '.[dev,chart]'
+# The environments, and the extras of pyproject.toml that each has. What is heavy has one of its own.
+.venv/ready: EXTRAS := dev
+.venv-ray/ready: EXTRAS := dev,ray,rllib
+.venv-libraries/ready: EXTRAS := dev,libraries
+.venv-syllabus/ready: EXTRAS := dev,syllabus
+.venv-chart/ready: EXTRAS := dev,chart
+.venv/ready .venv-ray/ready .venv-libraries/ready .venv-syllabus/ready .venv-chart/ready: %/ready: pyproject.toml
+	@test -x $*/bin/python || $(PYTHON) -m venv $*
+	@$*/bin/pip install $(PIP_FLAGS) -e '.[$(EXTRAS)]'
 	@touch $@
 
 .venv-proto/ready: pyproject.toml

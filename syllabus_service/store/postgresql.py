@@ -13,7 +13,6 @@ import psycopg
 import structlog
 
 from syllabus_service.store.base import (
-    CorruptJournalError,
     CurriculumExistsError,
     CurriculumMissingError,
     PositionConflictError,
@@ -22,7 +21,7 @@ from syllabus_service.store.base import (
     StoreFencedError,
     StoreUnavailableError,
 )
-from syllabus_service.store.checksum import checksum
+from syllabus_service.store.checksum import checked_records, checksum
 from syllabus_service.store.durability import Durability
 from syllabus_service.store.postgresql_connections import Connections, Held
 
@@ -245,21 +244,16 @@ class PostgresqlStore(Store):
                     (number, after, last),
                     binary=True,
                 )
-            expected = after + 1
-            while expected <= last:
-                with held.call():
-                    rows = cursor.fetchmany(_READ_ROWS)
-                if not rows or rows[0][0] != expected:
-                    break
-                for position, stored, record in rows:
-                    if position != expected:
-                        break
-                    if stored != checksum(position, record):
-                        raise CorruptJournalError(f"{name}: record {position} is damaged")
-                    yield position, record
-                    expected += 1
-        if expected <= last:
-            raise CorruptJournalError(f"{name}: record {expected} is missing")
+
+            def rows() -> Iterator[tuple[int, int, bytes]]:
+                while True:
+                    with held.call():
+                        some = cursor.fetchmany(_READ_ROWS)
+                    if not some:
+                        return
+                    yield from some
+
+            yield from checked_records(name, rows(), after, last)
 
     def save_snapshot(self, name: str, position: int, state: bytes) -> None:
         with self._connections.hold() as held:

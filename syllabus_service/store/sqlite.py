@@ -13,7 +13,6 @@ from pathlib import Path
 import structlog
 
 from syllabus_service.store.base import (
-    CorruptJournalError,
     CurriculumExistsError,
     CurriculumMissingError,
     PositionConflictError,
@@ -23,7 +22,7 @@ from syllabus_service.store.base import (
     StoreUnavailableError,
     StoreVersionError,
 )
-from syllabus_service.store.checksum import checksum
+from syllabus_service.store.checksum import checked_records, checksum
 from syllabus_service.store.durability import Durability
 
 _log = structlog.get_logger(__name__)
@@ -174,16 +173,7 @@ class SqliteStore(Store):
                 " WHERE curriculum_id = ? AND position > ? AND position <= ? ORDER BY position",
                 (number, after, last),
             )
-            expected = after + 1
-            for position, stored, record in rows:
-                if position != expected:
-                    break
-                if stored != checksum(position, record):
-                    raise CorruptJournalError(f"{name}: record {position} is damaged")
-                yield position, record
-                expected += 1
-            if expected <= last:
-                raise CorruptJournalError(f"{name}: record {expected} is missing")
+            yield from checked_records(name, rows, after, last)
 
     def save_snapshot(self, name: str, position: int, state: bytes) -> None:
         with self._transaction() as connection:

@@ -10,8 +10,8 @@ from typing import Self
 
 import structlog
 
-from syllabus_service.store.base import CorruptJournalError, StoredCurriculum, StoreUnavailableError, StoreVersionError
-from syllabus_service.store.checksum import checksum
+from syllabus_service.store.base import StoredCurriculum, StoreUnavailableError, StoreVersionError
+from syllabus_service.store.checksum import checked_records, checksum
 from syllabus_service.store.sqlite import DATABASE_NAME, SCHEMA_VERSION
 
 _log = structlog.get_logger(__name__)
@@ -87,20 +87,12 @@ class SqliteReader:
         Raises CorruptJournalError at a record that is damaged or not there.
         """
         (number, last), *_ = [*self._rows("SELECT id, last_position FROM curriculum WHERE name = ?", name), (0, after)]
-        expected = after + 1
-        for position, stored, record in self._rows(
+        rows = self._rows(
             "SELECT position, checksum, record FROM journal WHERE curriculum_id = ? AND position > ? ORDER BY position",
             number,
             after,
-        ):
-            if position != expected:
-                break
-            if stored != checksum(position, record):
-                raise CorruptJournalError(f"{name}: record {position} is damaged")
-            yield position, record
-            expected += 1
-        if expected <= last:
-            raise CorruptJournalError(f"{name}: record {expected} is missing")
+        )
+        yield from checked_records(name, rows, after, last)
 
     def _rows(self, query: str, *values: object) -> Iterator[tuple]:
         with _unavailable_on_error():
