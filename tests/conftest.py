@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import psutil
@@ -41,7 +42,8 @@ def _temporary_directory_is_left_empty(tmp_path_factory: pytest.TempPathFactory)
         os.environ["TMPDIR"] = before
     tempfile.tempdir = None
     left = [path.name for path in directory.iterdir() if not path.name.startswith(_LASTING_FILES)]
-    shutil.rmtree(directory, ignore_errors=True)
+    # When the process ends, and multiprocessing has removed what is its own.
+    Finalize(None, shutil.rmtree, (directory,), {"ignore_errors": True}, exitpriority=-200)
     assert not left, f"left in the temporary directory: {left}"
 
 

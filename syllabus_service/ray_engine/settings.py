@@ -17,8 +17,9 @@ class RayCluster:
     """As ``ray.init`` takes it: ``HOST:PORT`` of the head, or ``auto``. A Ray node must run on this machine."""
     namespace: str = NAMESPACE
     """Ray namespace of the actors."""
-    cpus_per_curriculum: float = 0.0
-    """CPUs that each actor takes from Ray's count."""
+    cpus_per_curriculum: float = 0.1
+    """CPUs that each actor takes from Ray's count. With 0 an actor may be placed on a node without any, such as a front
+    door's own."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _TRIES = 3
 
 
 class RayNodes:
-    """A head without room for actors' CPUs, and nodes, each with processes of its own.
+    """A head without CPUs, so that no actor is placed there, and nodes, each with processes of its own.
 
     Args:
         nodes: how many nodes beside the head.
@@ -68,7 +68,7 @@ class RayNodes:
         for attempt in range(_TRIES):
             self._heads += 1
             arguments = {
-                "num_cpus": 1,
+                "num_cpus": 0,
                 "include_dashboard": False,
                 "object_store_memory": 200 << 20,
                 "temp_dir": str(self._directory / str(self._heads)),
