@@ -96,7 +96,7 @@ proto-release: .venv/ready  ## Freeze the contract: what proto-check compares ag
 serve: .venv/ready  ## A service on loopback, or on LISTEN=
 	@$(BIN)/syllabus-service serve --listen $(LISTEN)
 
-bench: .venv/ready  ## The budget, measured beside what else there is: tables, benchmarks/results, the docs (15 minutes)
+bench: .venv/ready  ## The budget, measured beside what else there is: tables, benchmarks/results, the docs (15 minutes; more where the machine is noisy)
 	-@$(MAKE) --no-print-directory --keep-going .venv-syllabus/ready .venv-ray/ready
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
 

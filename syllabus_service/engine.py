@@ -154,17 +154,7 @@ class LocalEngine:
     async def create(
         self, name: str, spec: pb.CurriculumSpec, *, allow_existing: bool = False, trusted: bool = False
     ) -> CurriculumRunner:
-        """Create a curriculum.
-
-        Args:
-            name: its name.
-            spec: what it is made from.
-            allow_existing: whether a curriculum of this name with an equal spec is an answer, too.
-            trusted: whether the spec is the operator's own, so that it may name any ``module:Class``.
-
-        Raises:
-            InvalidArgument, AlreadyExists, ResourceExhausted, Unavailable: as the contract says.
-        """
+        """See ``Engine.create``."""
         check_name(name, "name")
         async with self._changing:
             existing = self._existing(name, spec, allow_existing)
