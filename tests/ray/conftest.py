@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import tempfile
@@ -12,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.postgresql import PostgresServer
-from tests.ray.nodes import RayNodes
+from tests.ray.nodes import ENVIRONMENT, RayNodes
 
-ROOT = Path(__file__).resolve().parents[2]
 _TRIES = 3
+_LEAST_SECONDS = 600
 
 
 @pytest.fixture(scope="session")
@@ -23,12 +22,9 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ray, with nothing but a loopback interface around it. Its files go to a temporary directory."""
     ray = pytest.importorskip("ray")
     _check_that_nobody_hears()
-    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "RAY_AUTH_MODE": "disabled"}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
+        for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_gcs_server_port_wait_time_s", "60")
         # Directly in /tmp, because Ray's sockets have long names and their paths are bounded.
         with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as directory:
             _start(Path(directory))
@@ -77,10 +73,11 @@ def _start(directory: Path) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for Ray to start."""
+    """The first test, whichever it is, waits for Ray to start: each has at least as long."""
     for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.timeout(600))
+        own = item.get_closest_marker("timeout")
+        if item.get_closest_marker("ray") and (own is None or own.args[0] < _LEAST_SECONDS):
+            item.add_marker(pytest.mark.timeout(_LEAST_SECONDS))
 
 
 @pytest.fixture(autouse=True)

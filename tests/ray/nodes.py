@@ -16,12 +16,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A node that is silent is given up within about ten seconds, so that tests need not wait for Ray's half minute.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_server_port_wait_time_s": "60",
+    # Ray lets actors run at niceness 15, so that they leave a node's raylet alone. Here they share the kernel's turns
+    # with all that the tests run, and beside one process for each core that never waits they would get a thirtieth.
+    "RAY_worker_niceness": "0",
+}
+"""What every Ray cluster of the tests is started with."""
+
+# A node that is silent is given up within about ten seconds, so that tests need not wait for Ray's half minute.
+_IMPATIENCE = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
@@ -44,7 +51,7 @@ class RayNodes:
         self._directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         (self._directory / "ray").mkdir()  # where it notes which cluster is the newest
         self._heads = 0
-        for name, value in {**_ENVIRONMENT, "RAY_TMPDIR": str(self._directory)}.items():
+        for name, value in {**ENVIRONMENT, **_IMPATIENCE, "RAY_TMPDIR": str(self._directory)}.items():
             self._patch.setenv(name, value)
         self._cluster: Any = None
         self.nodes: list[Any] = []
