@@ -129,6 +129,16 @@ class RayNodes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGCONT)
 
+    @staticmethod
+    def reap(node: Any) -> None:
+        """Let go of the processes of a node that have ended, as this process, their parent, has to.
+
+        Until then a raylet has a process id, by which its actors take it for alive, and do not end.
+        """
+        for infos in node.all_processes.values():
+            for info in infos:
+                info.process.poll()
+
     def processes(self, node: Any) -> list[psutil.Process]:
         """The processes of a node: raylet and the rest, actors last."""
         roots = [

@@ -146,16 +146,18 @@ def test_every_acknowledged_episode_is_counted_once_whatever_part_of_the_cluster
 
 def _freeze_a_node_until_another_has_taken_over(scene: Scene) -> None:
     """Split brain: the owner wakes up when it is not the owner any more, with calls in hand; it writes nothing."""
-    pid = scene.an_actor()
+    actors, pid = scene.nodes.actors(), scene.an_actor()
+    asleep = [psutil.Process(each) for each, node in actors.items() if node is actors[pid]]
     before, since = scene.positions(), time.monotonic()
-    frozen = scene.nodes.freeze(scene.nodes.actors()[pid])
+    frozen = scene.nodes.freeze(actors[pid])
     try:
         scene.wait_until_all_go_on("lose a node that only sleeps", since, before)
     finally:
         scene.nodes.thaw(frozen)
     deadline = time.monotonic() + _SERVED_SECONDS
-    while any(process.pid == pid and _is_at_work(process) for process in frozen):
+    while any(_is_at_work(process) for process in asleep):
         assert time.monotonic() < deadline, "an actor that was taken over goes on"
+        scene.nodes.reap(actors[pid])
         time.sleep(0.1)
     before = scene.positions()
     scene.wait_until_all_go_on("the sleeper has awoken", time.monotonic(), before)
