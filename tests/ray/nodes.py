@@ -73,6 +73,7 @@ class RayNodes:
         from ray.cluster_utils import Cluster
 
         for attempt in range(_TRIES):
+            before = _children()
             self._heads += 1
             arguments = {
                 "num_cpus": 0,
@@ -84,7 +85,7 @@ class RayNodes:
             try:
                 self._cluster = Cluster(initialize_head=True, head_node_args=arguments, shutdown_at_exit=False)
             except Exception:
-                self._kill_all_of(self._directory / str(self._heads))
+                _kill_newcomers(before)
                 if attempt == _TRIES - 1:
                     raise
             else:
@@ -93,9 +94,12 @@ class RayNodes:
     def add_node(self) -> Any:
         """Start another node; on a machine that is busy Ray gives it up after half a minute, so it has three tries."""
         for attempt in range(_TRIES):
+            before = _children()
             try:
                 node = self._cluster.add_node(num_cpus=1, object_store_memory=200 << 20)
             except Exception:
+                _kill_newcomers(before)  # or it would join late, and have actors that nobody here knows of
+                self._cluster.worker_nodes.intersection_update(self.nodes)
                 if attempt == _TRIES - 1:
                     raise
             else:
@@ -172,18 +176,28 @@ class RayNodes:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    @staticmethod
-    def _kill_all_of(directory: Path) -> None:
-        """kill -9 what a head that did not come up has left."""
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if any(str(directory) in argument for argument in process.cmdline()):
-                    process.kill()
-
     def _kill(self, node: Any) -> None:
         processes = self.processes(node)
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        _kill_all(processes)
         node.kill_all_processes(check_alive=False, allow_graceful=False)
         psutil.wait_procs(processes, timeout=10)
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children())
+
+
+def _kill_newcomers(before: set[psutil.Process]) -> None:
+    """kill -9 what a node that did not come up has left: the children that were not there before, and theirs."""
+    found = []
+    for process in _children() - before:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [process, *process.children(recursive=True)]
+    _kill_all(found)
+    psutil.wait_procs(found, timeout=10)
+
+
+def _kill_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
