@@ -19,7 +19,10 @@ from tests.chaos.ledger import LedgerWriter
 EPISODES_PER_WORKER = 10_000_000
 """Episodes of worker n are numbered from n times this."""
 
-_DELIVERY_SECONDS = 120.0
+# How long an outage may last is the test's to say, and it says more of one than a worker that gives up: so no test
+# allows as much as a worker waits.
+_OUTAGE_SECONDS = 240.0
+_END_SECONDS = 120.0
 # Tasks may run out, then a worker looks whether it shall end; a half-open connection is given up soon.
 _SETTINGS = SessionSettings(timeout=2.0, backoff_max=0.5, stall_timeout=3.0)
 
@@ -36,10 +39,10 @@ def main(target: str, curriculum: str, path: str, number: str) -> None:
     while not stopping.is_set():
         reported = _run_episodes(session, ledger, episode, rng.randint(1, 12))
         if reported:
-            session.flush(_DELIVERY_SECONDS)
+            session.flush(_OUTAGE_SECONDS)
             ledger.confirmed()
             episode += reported
-    session.close(_DELIVERY_SECONDS)
+    session.close(_END_SECONDS)
     statistics = session.statistics
     ledger.resent(statistics.batches_resent, statistics.reconnects)
     ledger.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -36,6 +37,8 @@ _IMPATIENCE = {
     "RAY_health_check_failure_threshold": "3",
 }
 _TRIES = 3
+_TELLING = re.compile(r"gcs_(actor|health|node)\w*\.cc")
+_TOLD_LINES = 60
 
 
 class RayNodes:
@@ -162,6 +165,21 @@ class RayNodes:
                     if " ".join(process.cmdline()).startswith("ray::CurriculumActor"):
                         found[process.pid] = node
         return found
+
+    def tell(self) -> str:
+        """What the head knows of nodes and actors, and what it logged of them last: for a test that has failed."""
+        state = self._cluster.global_state
+        lines = [f"load {os.getloadavg()}"]
+        try:
+            lines += [f"node {each['NodeID']} {'alive' if each['Alive'] else 'dead'}" for each in state.node_table()]
+            for each in state.actor_table(None).values():
+                lines.append(f"actor {each['Name']} {each['State']} on {each['Address']['NodeID']}")
+        except Exception as error:  # noqa: BLE001 - the test has failed already, and its error counts
+            lines.append(f"the head tells nothing: {error!r}")
+        for log in (self._directory / str(self._heads)).glob("session_2*/logs/gcs_server.out"):
+            told = (line[:300] for line in log.read_text(errors="replace").splitlines() if _TELLING.search(line))
+            lines += list(told)[-_TOLD_LINES:]
+        return "\n".join(lines)
 
     def close(self) -> None:
         """End everything, and remove its files."""

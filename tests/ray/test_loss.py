@@ -55,9 +55,10 @@ class Scene:
         """Until every curriculum has acknowledged more than before; tells how long that took."""
         while not all(position > before[name] for name, position in self.positions().items()):
             if failures := self.crew.failures():
-                pytest.fail("\n".join(failures))
+                pytest.fail("\n".join([f"after: {fault}", *failures, self.nodes.tell()]))
             if time.monotonic() > since + _SERVED_SECONDS:
-                pytest.fail(f"not served again after: {fault}: {before} {self.positions()}")
+                said = f"not served again after: {fault}: {before} {self.positions()}"
+                pytest.fail(f"{said}\n{self.nodes.tell()}")
             time.sleep(0.1)
         os.write(1, f"\nevery curriculum served again after {time.monotonic() - since:.1f} s: {fault}\n".encode())
 
@@ -89,7 +90,8 @@ def scene(tmp_path: Path, database: PostgresServer, ray_nodes: RayNodes) -> Iter
             with doors.stubs() as (stub, _):
                 for name, algorithm in _ALGORITHMS.items():
                     made_from = spec(algorithm, DiscreteTaskSpace(40), lease=3600.0)
-                    stub.CreateCurriculum(pb.CreateCurriculumRequest(name=name, spec=made_from), timeout=60.0)
+                    request = pb.CreateCurriculumRequest(name=name, spec=made_from)
+                    stub.CreateCurriculum(request, timeout=_SERVED_SECONDS)
             crew = Crew(tmp_path, doors.targets, [name for name in _NAMES for _ in range(2)])
             yield Scene(database, ray_nodes, doors, crew)
     finally:
