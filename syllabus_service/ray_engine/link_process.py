@@ -28,6 +28,9 @@ _LOOK_SECONDS = 5.0
 _HEAD_SECONDS = 20.0
 _PATIENCE_SECONDS = 15.0
 """An actor with a call unanswered for so long is asked whether it is at work, and has as long for an answer."""
+_START_SECONDS = 120.0
+"""The same for one that has not answered yet. It may be about to start, and waits for a node's CPU or for those before
+it; whoever ended it meanwhile would have it begin anew."""
 
 
 @dataclass
@@ -37,6 +40,8 @@ class _Actor:
     handle: Any
     calls: dict[int, float] = field(default_factory=dict)
     """When each call began that is under way."""
+    heard: bool = False
+    """Whether it has answered since it was found, or lost."""
     patient_until: float = 0.0
 
 
@@ -83,10 +88,12 @@ class Driver:
         try:
             answer = await actor.handle.call.remote(frame.body)
         except RayError as error:
+            actor.heard = False
             if isinstance(error, ActorDiedError) and self._actors.get(frame.name) is actor:
                 del self._actors[frame.name]
             self._lost(frame, f"the actor of curriculum {frame.name} was lost: {_in_one_line(error)}")
         else:
+            actor.heard = True
             Frame(Kind.ANSWER, frame.number, body=answer).write(self._writer)
         finally:
             del actor.calls[frame.number]
@@ -140,7 +147,8 @@ class Driver:
             now = time.monotonic()
             for name, actor in list(self._actors.items()):
                 oldest = min(actor.calls.values(), default=now)
-                if now - oldest > _PATIENCE_SECONDS and now > actor.patient_until:
+                patience = _PATIENCE_SECONDS if actor.heard else _START_SECONDS
+                if now - oldest > patience and now > actor.patient_until:
                     actor.patient_until = now + 4 * _PATIENCE_SECONDS
                     self.spawn(self._ask_whether_at_work(name, actor))
 
@@ -148,11 +156,14 @@ class Driver:
         ping = actor.handle.ping.options(concurrency_group="control").remote()
         try:
             await asyncio.wait_for(asyncio.wrap_future(ping.future()), _PATIENCE_SECONDS)
+            actor.heard = True
         except TimeoutError:
             _log.error("actor_does_not_answer", curriculum=name)
             with contextlib.suppress(RayError, ValueError):
                 await asyncio.to_thread(ray.kill, actor.handle, no_restart=False)
+            actor.heard = False
         except RayError as error:  # it is not there: its calls are told
+            actor.heard = False
             _log.warning("actor_away", curriculum=name, error=_in_one_line(error))
 
     async def watch_cluster(self) -> None:

@@ -103,6 +103,11 @@ def _lose_an_actor(scene: Scene) -> None:
     os.kill(scene.an_actor(), signal.SIGKILL)
 
 
+def _lose_an_actor_that_only_sleeps(scene: Scene) -> None:
+    """Its node is there, so that nobody but a front door can see it."""
+    os.kill(scene.an_actor(), signal.SIGSTOP)
+
+
 def _lose_a_node(scene: Scene) -> None:
     scene.nodes.kill_node(scene.nodes.actors()[scene.an_actor()])
 
@@ -132,6 +137,7 @@ def test_every_acknowledged_episode_is_counted_once_whatever_part_of_the_cluster
     scene.wait_until_all_go_on("nothing: the start", time.monotonic(), dict.fromkeys(_NAMES, 20))
     for lose, mend in (
         (_lose_an_actor, None),
+        (_lose_an_actor_that_only_sleeps, None),
         (_lose_a_node, scene.nodes.add_node),
         (_lose_a_front_door, scene.doors.doors[0].start),
         (_lose_the_database, None),
