@@ -45,7 +45,8 @@ class RayCurriculumHandle:
                 f"no curriculum {self.name!r} runs in Ray's namespace {self.namespace!r}; the learner makes it with "
                 f"make_ray_curriculum(curriculum, name={self.name!r}) and keeps what that returns"
             ) from error
-        return ray.get(actor.address.remote(), timeout=_LOOKUP_SECONDS), self.name, None
+        target, token = ray.get(actor.address.remote(), timeout=_LOOKUP_SECONDS)
+        return target, self.name, token
 
 
 class RayCurriculum(CurriculumClient):
@@ -57,11 +58,13 @@ class RayCurriculum(CurriculumClient):
         handle: finds the actor by name; a ``target`` for any wrapper.
     """
 
-    def __init__(self, actor: Any, handle: RayCurriculumHandle, target: str, *, timeout: float, **kwargs: Any) -> None:
+    def __init__(
+        self, actor: Any, handle: RayCurriculumHandle, target: str, token: str, *, timeout: float, **kwargs: Any
+    ) -> None:
         self._actor = actor
         self._stop_timeout = timeout
         self.handle = handle
-        super().__init__(target, curriculum=handle.name, timeout=timeout, **kwargs)
+        super().__init__(target, curriculum=handle.name, token=token, timeout=timeout, **kwargs)
 
     def close(self) -> None:
         """Disconnect, and end the service and its actor."""
@@ -94,8 +97,9 @@ def make_ray_curriculum(
     """Serve a curriculum to a Ray cluster.
 
     The service runs in a named actor, which takes no CPU from Ray's count, and listens on a free port of its node's
-    address, without TLS and without a token: who can reach the cluster's nodes can reach it, as they can reach Ray. It
-    ends with the handle that is returned.
+    address. It asks for a token of its own, which Ray hands out with its address: who may not use the Ray cluster may
+    not use the service. There is no TLS: who can read what the cluster's nodes say to each other can read this, too,
+    and the token. It ends with the handle that is returned.
 
     Args:
         curriculum: the curriculum. A copy goes to the actor and learns there; this one does not.
@@ -121,8 +125,8 @@ def make_ray_curriculum(
     given = Given(cloudpickle.dumps(curriculum), lease, host)
     actor = ray.remote(CurriculumActor).options(name=name, namespace=namespace, num_cpus=0).remote(name, given)
     try:
-        target = ray.get(actor.address.remote(), timeout=timeout)
-        return RayCurriculum(actor, handle, target, timeout=timeout, **kwargs)
+        target, token = ray.get(actor.address.remote(), timeout=timeout)
+        return RayCurriculum(actor, handle, target, token, timeout=timeout, **kwargs)
     except BaseException:
         ray.kill(actor)
         raise

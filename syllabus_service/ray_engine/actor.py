@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import structlog
 
+from syllabus_service.authorization import Authorizer
 from syllabus_service.commands import Command, check_name
 from syllabus_service.engine import LocalEngine
 from syllabus_service.errors import Aborted, FailedPrecondition, NotFound, RequestError, Unavailable
@@ -27,6 +29,7 @@ from syllabus_service.store import (
     StoreUnavailableError,
     open_store,
 )
+from syllabus_service.tokens import Token, TokenFile, Tokens, make_token
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +64,7 @@ class CurriculumActor:
         self._engine: LocalEngine | None = None
         self._store: Store | None = None
         self._server: Server | None = None
+        self._token = ""
         self._doors: dict[str, str] = {}  # of the sessions that are attached; the last that was attached comes last
         self._called_at = time.monotonic()
         self._away = asyncio.Event()
@@ -100,19 +104,27 @@ class CurriculumActor:
             answer.refusal.CopyFrom(encode_refusal(failed))
         return answer.SerializeToString()
 
-    async def address(self) -> str:
-        """Where the actor is its own front door: a free port of its node's address, without TLS.
+    async def address(self) -> tuple[str, str]:
+        """Where the actor is its own front door, and the token that it asks for: whoever can ask Ray, may call it.
+
+        It listens on a free port of its node's address, without TLS.
 
         Raises AddressError, and what ``LocalEngine.host`` raises.
         """
         engine, _ = await self._open()
         async with self._opening:
             if self._server is None:
-                settings = ServerSettings(grace_seconds=_GRACE_SECONDS)
-                server = Server(engine, listen=[f"{self._host_address()}:0"], insecure=True, settings=settings)
+                token, entry = make_token("ray", "admin")
+                server = Server(
+                    engine,
+                    listen=[f"{self._host_address()}:0"],
+                    authorizer=Authorizer(_OneToken(entry), limits=engine.limits),
+                    insecure=True,
+                    settings=ServerSettings(grace_seconds=_GRACE_SECONDS),
+                )
                 await server.start()
-                self._server = server
-        return self._server.addresses[0]
+                self._server, self._token = server, token
+        return self._server.addresses[0], self._token
 
     async def stop(self) -> None:
         """Answer what is under way, and end the service."""
@@ -262,6 +274,17 @@ class CurriculumActor:
             raise Unavailable(f"session {session_id!r} is not attached: the curriculum's actor was started again")
         if attached != door:
             raise Aborted(f"session {session_id!r} has opened a newer stream at another front door")
+
+
+class _OneToken(TokenFile):
+    """A token that is in no file, and does not change."""
+
+    def __init__(self, token: Token) -> None:
+        self.path = Path("of the actor's own")
+        self.tokens = Tokens(tokens=[token])
+
+    def reload(self) -> bool:
+        return False
 
 
 def _done(result: Any) -> asyncio.Future[Any]:

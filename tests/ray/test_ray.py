@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from syllabus_client.client import CurriculumClient
+from syllabus_client.errors import AuthenticationError
 from syllabus_client.ray import RaySyncWrapper, make_ray_curriculum
 from syllabus_client.task_spaces import DiscreteTaskSpace, TaskSpace
 from syllabus_client.wrappers import VectorSyncWrapper
@@ -89,6 +91,19 @@ def test_a_service_that_cannot_start_raises_in_the_learner() -> None:
     uniform = create("domain_randomization", DiscreteTaskSpace(4), seed=1)
     with pytest.raises(RayActorError, match="128 characters"):
         make_ray_curriculum(uniform, name="no name for a curriculum")
+
+
+def test_only_who_can_ask_ray_may_call_the_service() -> None:
+    uniform = create("domain_randomization", DiscreteTaskSpace(4), seed=1)
+    with closing(make_ray_curriculum(uniform, name="guarded")) as client:
+        target, name, token = client.handle.resolve()
+        assert token
+        for other in (None, "syl_" + "x" * 40):
+            stranger = CurriculumClient(target, curriculum=name, token=other)
+            with closing(stranger), pytest.raises(AuthenticationError):
+                stranger.distribution()
+        with closing(CurriculumClient(target, curriculum=name, token=token)) as known:
+            assert known.distribution().tolist() == [0.25] * 4
 
 
 def test_a_copy_of_the_handle_is_a_client_and_closing_it_ends_nothing() -> None:
