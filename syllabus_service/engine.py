@@ -149,7 +149,7 @@ class LocalEngine:
 
     async def list(self) -> Sequence[CurriculumRunner]:
         """All curricula that are served, ordered by name."""
-        return [self._runners[name] for name in sorted(self._runners)]
+        return self.served
 
     async def create(
         self, name: str, spec: pb.CurriculumSpec, *, allow_existing: bool = False, trusted: bool = False
@@ -235,6 +235,16 @@ class LocalEngine:
     def is_taken_over(self, name: str) -> bool:
         """Whether another process has become the writer of a curriculum, so that it is refused here for good."""
         return isinstance(self._get(name).ended, Unavailable)
+
+    @property
+    def served(self) -> Sequence[CurriculumRunner]:
+        """See ``Engine``: the same as ``list``."""
+        return [self._runners[name] for name in sorted(self._runners)]
+
+    @property
+    def away(self) -> Sequence[str]:
+        """See ``Engine``: those of this process are never away."""
+        return ()
 
     @property
     def num_broken(self) -> int:

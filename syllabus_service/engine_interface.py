@@ -13,6 +13,7 @@ from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service.commands import Command
 from syllabus_service.errors import RequestError
 from syllabus_service.limits import Limits
+from syllabus_service.metrics.runner_tallies import Readings
 from syllabus_service.sessions import Reply
 
 
@@ -50,6 +51,16 @@ class ServedCurriculum(Protocol):
     @property
     def refusal(self) -> RequestError | None:
         """Why every request is refused now, or None."""
+
+    @property
+    def available(self) -> bool:
+        """Whether requests are taken, as far as is known here."""
+
+    def readings(self) -> Readings | None:
+        """What it counts, as it was last heard here, without waiting; None where that is too long ago.
+
+        May be called from any thread.
+        """
 
     async def describe(self, *, with_task_space: bool = True) -> pb.Curriculum:
         """The curriculum as a message. Its position is the newest that is known here."""
@@ -93,6 +104,18 @@ class Engine(Protocol):
 
     def on_available_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` in the loop whenever ``available`` may have changed."""
+
+    @property
+    def served(self) -> Sequence[ServedCurriculum]:
+        """The curricula that are known to be served, ordered by name, without asking anybody."""
+
+    @property
+    def away(self) -> Sequence[str]:
+        """Names of those that there are, and that could not be reached to be served, as of the last try."""
+
+    @property
+    def num_broken(self) -> int:
+        """Curricula that could not be recovered, or are half deleted, as of the last try."""
 
     async def get(self, name: str) -> ServedCurriculum:
         """The curriculum of this name. Raises NotFound, FailedPrecondition, Unavailable."""

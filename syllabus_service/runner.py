@@ -21,7 +21,7 @@ from syllabus_service.commands import Command
 from syllabus_service.errors import FailedPrecondition, RequestError, Unavailable
 from syllabus_service.host import CurriculumHost
 from syllabus_service.lease_clock import LeaseClock
-from syllabus_service.metrics.runner_tallies import RunnerTallies
+from syllabus_service.metrics.runner_tallies import Readings, RunnerTallies
 from syllabus_service.questions import answer
 from syllabus_service.room import Room
 from syllabus_service.sessions import Answer, Reply
@@ -192,6 +192,15 @@ class CurriculumRunner:
     def refusal(self) -> RequestError | None:
         """Why every request is refused now, or None."""
         return self._ended or self._away
+
+    @property
+    def available(self) -> bool:
+        """Whether requests are taken now."""
+        return self.refusal is None
+
+    def readings(self) -> Readings:
+        """See ``ServedCurriculum``."""
+        return self.tallies.read(self.committed)
 
     @property
     def ended(self) -> RequestError | None:

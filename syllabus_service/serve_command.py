@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 import structlog
@@ -25,6 +26,9 @@ from syllabus_service.store import Durability, SqliteStore, Store, StoreError, o
 from syllabus_service.tls import TlsFiles
 from syllabus_service.tokens import TokenFile
 from syllabus_service.tracing import TracingError, tracing
+
+if TYPE_CHECKING:
+    from syllabus_service.store.postgresql import PostgresqlStore
 
 _log = structlog.get_logger(__name__)
 
@@ -212,7 +216,7 @@ def serve_command(
         if engine_name == "local" or store is None:
             return LocalEngine(store, limits=limits, allowed_curricula=allow_curriculum)
         return RayEngine(
-            store,
+            cast("PostgresqlStore", store),  # as its URL says
             store_url or "",
             Durability(durability),
             cluster=RayCluster(ray_address, ray_namespace, ray_cpus),

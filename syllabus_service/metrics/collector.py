@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -21,8 +22,7 @@ from syllabus_service.engine_interface import Engine, ServedCurriculum
 from syllabus_service.metrics.distributions import DistributionWatch, Spread
 from syllabus_service.metrics.door_tallies import CurriculumDoorTallies, DoorTallies
 from syllabus_service.metrics.histogram import Histogram
-from syllabus_service.metrics.runner_tallies import RunnerTallies
-from syllabus_service.runner import CurriculumRunner
+from syllabus_service.metrics.runner_tallies import Readings
 
 _PATIENCE_SECONDS = 5.0
 _CURRICULUM = ("curriculum",)
@@ -35,6 +35,7 @@ class _Seen:
     """What a scrape is made from; the loop hands it out, and the scrape's own thread reads it."""
 
     curricula: Sequence[ServedCurriculum]
+    away: Sequence[str]
     spreads: Mapping[str, Spread]
     ready: bool
     num_broken: int
@@ -42,10 +43,11 @@ class _Seen:
 
 
 class ServiceCollector(Collector):
-    """The metrics of one service: its front door, and the curricula whose state is in this process.
+    """The metrics of one service: its front door, and its curricula, wherever their state is.
 
-    A scrape asks the event loop for what there is, which is short, and reads the numbers in its own thread; it neither
-    locks nor waits for a curriculum. There is at most a fixed number of series for each curriculum and each method.
+    A scrape asks the event loop for what is known, which is short, and reads the numbers in its own thread; it neither
+    locks nor waits for a curriculum, a store or another process. There is at most a fixed number of series for each
+    curriculum and each method.
 
     Args:
         engine: the curricula.
@@ -73,20 +75,33 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """One scrape."""
         asked = time.perf_counter()
-        seen = asyncio.run_coroutine_threadsafe(self._look(asked), self._loop).result(_PATIENCE_SECONDS)
+        looking: Future[_Seen] = Future()
+        self._loop.call_soon_threadsafe(self._look, asked, looking)
+        try:
+            seen = looking.result(_PATIENCE_SECONDS)
+        finally:
+            looking.cancel()  # or a loop that hangs would have a look to take for each scrape that it let wait
         yield from self._service_metrics(seen)
         yield from _door_metrics(self._door)
         names = [each.name for each in seen.curricula]
         yield from _curriculum_door_metrics({name: self._door.of(name) for name in names})
-        yield from _runner_metrics(seen.curricula)
+        yield from _runner_metrics(seen)
         yield from _distribution_metrics(seen)
 
-    async def _look(self, asked: float) -> _Seen:
+    def _look(self, asked: float, looking: Future[_Seen]) -> None:
+        if not looking.set_running_or_notify_cancel():
+            return
+        try:
+            looking.set_result(self._see(asked))
+        except Exception as error:  # noqa: BLE001 - the scrape's to raise
+            looking.set_exception(error)
+
+    def _see(self, asked: float) -> _Seen:
         lag = time.perf_counter() - asked
-        curricula = await self._engine.list()
+        engine, curricula = self._engine, self._engine.served
         self._door.keep_only(each.name for each in curricula)
         spreads = self._distributions.spreads(curricula)
-        return _Seen(curricula, spreads, self._engine.available, getattr(self._engine, "num_broken", 0), lag)
+        return _Seen(curricula, engine.away, spreads, engine.available, engine.num_broken, lag)
 
     def _service_metrics(self, seen: _Seen) -> Iterator[Metric]:
         info = GaugeMetricFamily("syllabus_build_info", "The service's version; always 1.", labels=["version"])
@@ -186,33 +201,29 @@ def _curriculum_door_metrics(tallies: Mapping[str, CurriculumDoorTallies]) -> It
     )
 
 
-def _runner_metrics(curricula: Iterable[ServedCurriculum]) -> Iterator[Metric]:
-    """Of the curricula whose state is in this process: the others are told by the process that has them."""
-    runners = [each for each in curricula if isinstance(each, CurriculumRunner)]
-    tallies = {each.name: each.tallies for each in runners}
-    positions = {each.name: float(each.committed) for each in runners}
+def _runner_metrics(seen: _Seen) -> Iterator[Metric]:
+    """Of a curriculum's state. Every front door tells the same of one, as each has last heard it."""
+    tallies = {each.name: readings for each in seen.curricula if (readings := each.readings()) is not None}
 
-    def of(read: Callable[[RunnerTallies], float]) -> Samples:
+    def of(read: Callable[[Readings], float]) -> Samples:
         return [((name,), read(each)) for name, each in tallies.items()]
 
-    def counter(name: str, text: str, read: Callable[[RunnerTallies], float]) -> Metric:
+    def counter(name: str, text: str, read: Callable[[Readings], float]) -> Metric:
         return _counters(name, text, _CURRICULUM, of(read))
 
-    def gauge(name: str, text: str, read: Callable[[RunnerTallies], float]) -> Metric:
+    def gauge(name: str, text: str, read: Callable[[Readings], float]) -> Metric:
         return _gauges(name, text, _CURRICULUM, of(read))
 
     yield _gauges(
         "syllabus_curriculum_available",
-        "Whether requests are taken; 0 while nothing can be made durable.",
+        "Whether requests are taken; 0 while nothing can be made durable, or its process cannot be reached.",
         _CURRICULUM,
-        [((each.name,), float(each.refusal is None)) for each in curricula],
+        [
+            *(((each.name,), float(each.available)) for each in seen.curricula),
+            *(((name,), 0.0) for name in seen.away),
+        ],
     )
-    yield _counters(
-        "syllabus_commands",
-        "Commands in the journal.",
-        _CURRICULUM,
-        [((name,), position) for name, position in positions.items()],
-    )
+    yield counter("syllabus_commands", "Commands in the journal.", lambda each: each.committed)
     yield gauge("syllabus_queued_commands", "Commands without an answer.", lambda each: each.num_queued)
     yield gauge(
         "syllabus_oldest_command_seconds",
@@ -281,11 +292,10 @@ def _runner_metrics(curricula: Iterable[ServedCurriculum]) -> Iterator[Metric]:
         [((name,), each.snapshot_time) for name, each in tallies.items() if each.snapshot_time],
     )
     yield gauge("syllabus_snapshot_bytes", "Size of the last snapshot.", lambda each: each.snapshot_bytes)
-    yield _gauges(
+    yield gauge(
         "syllabus_commands_since_snapshot",
         "Commands behind the last snapshot: what a restart replays.",
-        _CURRICULUM,
-        [((name,), max(positions[name] - each.snapshot_position, 0.0)) for name, each in tallies.items()],
+        lambda each: max(each.committed - each.snapshot_position, 0),
     )
 
 

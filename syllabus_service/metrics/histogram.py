@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate
+from typing import Self
 
 
 class Histogram:
@@ -27,6 +29,20 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         """Sum of the values."""
+
+    @classmethod
+    def of(cls, bounds: tuple[float, ...], counts: Sequence[int], total: float) -> Self:
+        """What another process has counted. Raises ValueError where its buckets are others."""
+        if len(counts) != len(bounds) + 1:
+            raise ValueError(f"expected {len(bounds) + 1} buckets, got {len(counts)}")
+        histogram = cls(bounds)
+        histogram._counts, histogram.total = list(counts), total
+        return histogram
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """Count of each bucket alone."""
+        return tuple(self._counts)
 
     def observe(self, value: float) -> None:
         """Count a value. O(log buckets)."""

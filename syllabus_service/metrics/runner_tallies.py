@@ -45,6 +45,38 @@ class StateCounts:
     """How many ages those are."""
 
 
+@dataclass(frozen=True)
+class Readings:
+    """What a curriculum counts, at one moment, wherever its runner is."""
+
+    committed: int
+    """Commands in the journal."""
+    num_queued: int
+    """Commands that wait or are being applied."""
+    oldest_seconds: float
+    """For how long the oldest of them has been without an answer."""
+    batch_sizes: Histogram
+    """Commands in each micro-batch."""
+    apply_seconds: Histogram
+    """See ``RunnerTallies``."""
+    journal_seconds: Histogram
+    """See ``RunnerTallies``."""
+    answer_seconds: Histogram
+    """See ``RunnerTallies``."""
+    snapshot_seconds: Histogram
+    """Of writing a snapshot."""
+    snapshot_failures: int
+    """Snapshots that could not be written."""
+    snapshot_time: float
+    """When the last snapshot was written, in seconds since 1970; 0 before the first."""
+    snapshot_position: int
+    """Its position, or that of the snapshot that the curriculum was recovered from."""
+    snapshot_bytes: int
+    """Its size."""
+    state: StateCounts
+    """What the state counts."""
+
+
 class RunnerTallies:
     """What a runner counts. ``queued`` and ``answered`` belong to the loop, ``snapshot`` to the writer of snapshots,
     the others to the curriculum's thread.
@@ -98,6 +130,24 @@ class RunnerTallies:
             return _clock() - self._queued_since[0]
         except IndexError:
             return 0.0
+
+    def read(self, committed: int) -> Readings:
+        """All of it, while ``committed`` commands are in the journal. The histograms go on counting. O(1)."""
+        return Readings(
+            committed,
+            self.num_queued,
+            self.oldest_seconds,
+            self.batch_sizes,
+            self.apply_seconds,
+            self.journal_seconds,
+            self.answer_seconds,
+            self.snapshot_seconds,
+            self.snapshot_failures,
+            self.snapshot_time,
+            self.snapshot_position,
+            self.snapshot_bytes,
+            self.state,
+        )
 
     # In the curriculum's thread
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -12,12 +13,13 @@ import structlog
 
 from syllabus_service.authorization import Authorizer
 from syllabus_service.commands import Command, check_name
-from syllabus_service.engine import LocalEngine
+from syllabus_service.engine import LocalEngine, store_refusals
 from syllabus_service.errors import Aborted, FailedPrecondition, NotFound, RequestError, Unavailable
 from syllabus_service.logs import configure_logs
 from syllabus_service.ray_engine import calls_pb2 as calls
-from syllabus_service.ray_engine.encoding import decode_question, encode_refusal, encode_reply
-from syllabus_service.ray_engine.settings import Given, Stored, deaf_seconds
+from syllabus_service.ray_engine.encoding import decode_question, encode_measures, encode_refusal, encode_reply
+from syllabus_service.ray_engine.settings import FORSAKEN_SECONDS, PROTOCOL, Given, Stored, deaf_seconds
+from syllabus_service.rpc import as_refusal
 from syllabus_service.runner import CurriculumRunner
 from syllabus_service.server import Server, ServerSettings
 from syllabus_service.sessions import Reply
@@ -51,6 +53,9 @@ class CurriculumActor:
     refused, wherever they still come from. It is not part of the state. After a restart no session is attached, so
     that every stream is opened anew before it goes on.
 
+    Of a front door that speaks another protocol, or would have made it with other settings, it takes nothing, and tells
+    it what it was made with: see ``ActorCalls``.
+
     Args:
         name: of the curriculum.
         source: where it comes from.
@@ -67,6 +72,7 @@ class CurriculumActor:
         self._token = ""
         self._doors: dict[str, str] = {}  # of the sessions that are attached; the last that was attached comes last
         self._called_at = time.monotonic()
+        self._deaf_seconds = deaf_seconds(0.0)
         self._away = asyncio.Event()
 
     # Called by way of Ray
@@ -77,31 +83,15 @@ class CurriculumActor:
     async def call(self, request: bytes) -> bytes:
         """Do what a front door asks: a serialized ``Call``, answered by a serialized ``Answer``."""
         call, answer = calls.Call.FromString(request), calls.Answer()
+        if (maker := self._unlike(call)) is not None:
+            answer.maker.CopyFrom(maker)
+            return answer.SerializeToString()
+        self._called_at = time.monotonic()
         try:
-            engine, curriculum = await self._open()
-            if call.incarnation not in (0, curriculum.incarnation):
-                raise NotFound(f"curriculum: {self._name!r} was created anew", field="curriculum")
-            self._called_at = time.monotonic()
-            match call.WhichOneof("call"):
-                case "exchange":
-                    await self._exchange(call.door, curriculum, call.exchange, answer)
-                case "question":
-                    found = await curriculum.ask(decode_question(call.question))
-                    answer.message = found.SerializeToString()
-                case "delete":
-                    await engine.delete(self._name)
-                    await self._close()
-                    return answer.SerializeToString()
-                case _:
-                    answer.description.incarnation = curriculum.incarnation
-                    answer.description.requires_step_updates = curriculum.requires_step_updates
-            answer.position = curriculum.committed
-        except RequestError as refusal:
+            await self._do(call, answer)
+        except Exception as error:  # noqa: BLE001 - what nobody expected is logged, and the front door is told
+            refusal = as_refusal(error, "call", curriculum=self._name)
             answer.refusal.CopyFrom(encode_refusal(refusal))
-        except Exception:  # noqa: BLE001 - logged, and the front door is told
-            _log.exception("call_failed", curriculum=self._name)
-            failed = FailedPrecondition("the curriculum's actor met an unexpected error; see its log")
-            answer.refusal.CopyFrom(encode_refusal(failed))
         return answer.SerializeToString()
 
     async def address(self) -> tuple[str, str]:
@@ -111,7 +101,7 @@ class CurriculumActor:
 
         Raises AddressError, and what ``LocalEngine.host`` raises.
         """
-        engine, _ = await self._open()
+        engine = await self._open()
         async with self._opening:
             if self._server is None:
                 token, entry = make_token("ray", "admin")
@@ -134,20 +124,69 @@ class CurriculumActor:
                 await server.stop()
         await self._close()
 
+    # Calls
+
+    def _unlike(self, call: calls.Call) -> calls.Maker | None:
+        """What this actor was made with, where that is not what the front door would have made it with."""
+        source = self._source
+        if isinstance(source, Given) or (call.protocol, call.settings) == (PROTOCOL, source.settings):
+            return None
+        forsaken = time.monotonic() - self._called_at > FORSAKEN_SECONDS
+        return calls.Maker(protocol=PROTOCOL, settings=source.settings, epoch=source.epoch, forsaken=forsaken)
+
+    async def _do(self, call: calls.Call, answer: calls.Answer) -> None:
+        engine = await self._open(answer)
+        if call.HasField("delete"):  # also of one that cannot be recovered, or is half deleted
+            await self._delete(engine, call.incarnation)
+            return
+        curriculum = await engine.get(self._name)
+        if call.incarnation not in (0, curriculum.incarnation):
+            raise NotFound(f"curriculum: {self._name!r} was created anew", field="curriculum")
+        match call.WhichOneof("call"):
+            case "exchange":
+                await self._exchange(call.door, curriculum, call.exchange, answer)
+            case "question":
+                found = await curriculum.ask(decode_question(call.question))
+                answer.message = found.SerializeToString()
+            case _:
+                answer.description.incarnation = curriculum.incarnation
+                answer.description.requires_step_updates = curriculum.requires_step_updates
+        answer.position = curriculum.committed
+        if (standing := curriculum.refusal) is not None:
+            answer.standing.CopyFrom(encode_refusal(standing))
+
+    async def _delete(self, engine: LocalEngine, incarnation: int) -> None:
+        """Delete the curriculum, if it is the one that is meant. The store says which it is: a broken one cannot."""
+        if self._store is not None:
+            with store_refusals():
+                stored = await asyncio.to_thread(self._store.list_curricula)
+            if (self._name, incarnation) not in [(each.name, each.incarnation) for each in stored]:
+                raise NotFound(f"curriculum: {self._name!r} was deleted, or created anew", field="curriculum")
+        await engine.delete(self._name)
+        await self._close()
+
     # The curriculum
 
-    async def _open(self) -> tuple[LocalEngine, CurriculumRunner]:
-        """The engine of this one curriculum, begun where it is not at work. Raises RequestError."""
+    async def _open(self, answer: calls.Answer | None = None) -> LocalEngine:
+        """The engine of this one curriculum, begun where it is not at work. Raises RequestError.
+
+        ``answer`` says so where the store has no such curriculum.
+        """
         async with self._opening:
             if self._engine is None:
                 if isinstance(self._source, Given):
                     await self._host(self._source)
                 else:
-                    await self._recover(self._source)
+                    try:
+                        await self._recover(self._source)
+                    except NotFound:
+                        if answer is not None:
+                            answer.absent = True
+                        raise
             engine = self._engine
         if engine is None:
             raise Unavailable(f"curriculum {self._name} is being stopped")
-        return engine, await engine.get(self._name)
+        return engine
 
     def _host_address(self) -> str:
         import ray.util
@@ -168,7 +207,6 @@ class CurriculumActor:
         def can_hear() -> bool:
             return time.monotonic() - self._called_at < self._deaf_seconds
 
-        self._deaf_seconds = deaf_seconds(0.0)
         self._called_at = time.monotonic()
         store: Store | None = None
         try:
@@ -211,8 +249,9 @@ class CurriculumActor:
             self._away.clear()
         else:
             self._away.set()
-            if self._engine.is_taken_over(self._name):
-                self._end("taken over")
+            with contextlib.suppress(NotFound, FailedPrecondition):  # it is being deleted, or half deleted
+                if self._engine.is_taken_over(self._name):
+                    self._end("taken over")
 
     def _end(self, reason: str) -> None:
         """End this process, at once as far as Ray is concerned; where it is still the actor, Ray starts it again."""
@@ -230,8 +269,13 @@ class CurriculumActor:
         for item in exchange.items:
             try:
                 pending.append(await self._take(door, curriculum, item))
-            except RequestError as refusal:
-                pending.append(_failed(refusal))
+            except Exception as error:  # noqa: BLE001 - it is this item's alone; what nobody expected is logged
+                pending.append(_failed(as_refusal(error, "exchange", curriculum=self._name)))
+        for session_id in exchange.detached:
+            if self._doors.get(session_id) == door:
+                del self._doors[session_id]
+        if exchange.measure:
+            answer.measures.CopyFrom(encode_measures(curriculum.readings()))
         if not pending:
             return
         # While the store is away, front doors are told at once, so that their clients are. What was taken is committed
@@ -242,7 +286,7 @@ class CurriculumActor:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         away.cancel()
         for future in pending:
-            _put_outcome(answer.outcomes.add(), future, curriculum.refusal)
+            _put_outcome(answer.outcomes.add(), future, curriculum)
 
     async def _take(self, door: str, curriculum: CurriculumRunner, item: calls.Item) -> asyncio.Future[Any]:
         match item.WhichOneof("item"):
@@ -252,13 +296,9 @@ class CurriculumActor:
                 return await curriculum.enqueue(command)
             case "single":
                 return await curriculum.enqueue(Command.from_record(item.single, curriculum.task_space))
-            case "attach":
+            case _:
                 self._attach(item.attach, door, curriculum)
                 return asyncio.ensure_future(curriculum.attach(item.attach))
-            case _:
-                if self._doors.get(item.detach) == door:
-                    del self._doors[item.detach]
-                return _done(0)
 
     def _attach(self, session_id: str, door: str, curriculum: CurriculumRunner) -> None:
         before = self._doors.pop(session_id, door)
@@ -287,26 +327,20 @@ class _OneToken(TokenFile):
         return False
 
 
-def _done(result: Any) -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.set_result(result)
-    return future
-
-
 def _failed(refusal: RequestError) -> asyncio.Future[Any]:
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     future.set_exception(refusal)
     return future
 
 
-def _put_outcome(outcome: calls.Outcome, future: asyncio.Future[Reply | int], refusal: RequestError | None) -> None:
+def _put_outcome(outcome: calls.Outcome, future: asyncio.Future[Reply | int], curriculum: CurriculumRunner) -> None:
     if not future.done():
-        unknown = refusal or Unavailable("the curriculum cannot be made durable now")
+        unknown = curriculum.refusal or Unavailable("the curriculum cannot be made durable now")
         outcome.refusal.CopyFrom(encode_refusal(unknown))
     elif (error := future.exception()) is not None:
-        if not isinstance(error, RequestError):
+        if not isinstance(error, Exception):
             raise error
-        outcome.refusal.CopyFrom(encode_refusal(error))
+        outcome.refusal.CopyFrom(encode_refusal(as_refusal(error, "exchange", curriculum=curriculum.name)))
     elif isinstance(result := future.result(), int):
         outcome.applied_sequence = result
     else:

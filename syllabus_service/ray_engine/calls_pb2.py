@@ -24,33 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'syllabus_service/ray_engine/calls.proto\x12\x0fsyllabus.ray.v1\"\xe9\x01\n\x04\x43\x61ll\x12\x0c\n\x04\x64oor\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12-\n\x08\x65xchange\x18\x03 \x01(\x0b\x32\x19.syllabus.ray.v1.ExchangeH\x00\x12-\n\x08question\x18\x04 \x01(\x0b\x32\x19.syllabus.ray.v1.QuestionH\x00\x12-\n\x08\x64\x65scribe\x18\x05 \x01(\x0b\x32\x19.syllabus.ray.v1.DescribeH\x00\x12)\n\x06\x64\x65lete\x18\x06 \x01(\x0b\x32\x17.syllabus.ray.v1.DeleteH\x00\x42\x06\n\x04\x63\x61ll\"?\n\x08\x45xchange\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.syllabus.ray.v1.Item\x12\r\n\x05heard\x18\x02 \x03(\t\"X\n\x04Item\x12\x12\n\x08streamed\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06single\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x61ttach\x18\x03 \x01(\tH\x00\x12\x10\n\x06\x64\x65tach\x18\x04 \x01(\tH\x00\x42\x06\n\x04item\")\n\x08Question\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\x0c\"\n\n\x08\x44\x65scribe\"\x08\n\x06\x44\x65lete\"\xb5\x01\n\x06\x41nswer\x12)\n\x07refusal\x18\x01 \x01(\x0b\x32\x18.syllabus.ray.v1.Refusal\x12\x10\n\x08position\x18\x02 \x01(\x04\x12*\n\x08outcomes\x18\x03 \x03(\x0b\x32\x18.syllabus.ray.v1.Outcome\x12\x0f\n\x07message\x18\x04 \x01(\x0c\x12\x31\n\x0b\x64\x65scription\x18\x05 \x01(\x0b\x32\x1c.syllabus.ray.v1.Description\"\x86\x01\n\x07Outcome\x12+\n\x07refusal\x18\x01 \x01(\x0b\x32\x18.syllabus.ray.v1.RefusalH\x00\x12\'\n\x05reply\x18\x02 \x01(\x0b\x32\x16.syllabus.ray.v1.ReplyH\x00\x12\x1a\n\x10\x61pplied_sequence\x18\x03 \x01(\x04H\x00\x42\t\n\x07outcome\"&\n\x05Reply\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\x0c\"W\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\x05\x66ield\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07\x61pplied\x18\x04 \x01(\x08\x42\x08\n\x06_field\"A\n\x0b\x44\x65scription\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x1d\n\x15requires_step_updates\x18\x02 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'syllabus_service/ray_engine/calls.proto\x12\x0fsyllabus.ray.v1\"\x8d\x02\n\x04\x43\x61ll\x12\x0c\n\x04\x64oor\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12-\n\x08\x65xchange\x18\x03 \x01(\x0b\x32\x19.syllabus.ray.v1.ExchangeH\x00\x12-\n\x08question\x18\x04 \x01(\x0b\x32\x19.syllabus.ray.v1.QuestionH\x00\x12-\n\x08\x64\x65scribe\x18\x05 \x01(\x0b\x32\x19.syllabus.ray.v1.DescribeH\x00\x12)\n\x06\x64\x65lete\x18\x06 \x01(\x0b\x32\x17.syllabus.ray.v1.DeleteH\x00\x12\x10\n\x08protocol\x18\x07 \x01(\r\x12\x10\n\x08settings\x18\x08 \x01(\tB\x06\n\x04\x63\x61ll\"b\n\x08\x45xchange\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.syllabus.ray.v1.Item\x12\r\n\x05heard\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65tached\x18\x03 \x03(\t\x12\x0f\n\x07measure\x18\x04 \x01(\x08\"F\n\x04Item\x12\x12\n\x08streamed\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06single\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x61ttach\x18\x03 \x01(\tH\x00\x42\x06\n\x04item\")\n\x08Question\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\x0c\"\n\n\x08\x44\x65scribe\"\x08\n\x06\x44\x65lete\"\xc5\x02\n\x06\x41nswer\x12)\n\x07refusal\x18\x01 \x01(\x0b\x32\x18.syllabus.ray.v1.Refusal\x12\x10\n\x08position\x18\x02 \x01(\x04\x12*\n\x08outcomes\x18\x03 \x03(\x0b\x32\x18.syllabus.ray.v1.Outcome\x12\x0f\n\x07message\x18\x04 \x01(\x0c\x12\x31\n\x0b\x64\x65scription\x18\x05 \x01(\x0b\x32\x1c.syllabus.ray.v1.Description\x12%\n\x05maker\x18\x06 \x01(\x0b\x32\x16.syllabus.ray.v1.Maker\x12*\n\x08standing\x18\x07 \x01(\x0b\x32\x18.syllabus.ray.v1.Refusal\x12+\n\x08measures\x18\x08 \x01(\x0b\x32\x19.syllabus.ray.v1.Measures\x12\x0e\n\x06\x61\x62sent\x18\t \x01(\x08\"L\n\x05Maker\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08settings\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08\x66orsaken\x18\x04 \x01(\x08\"\xd9\x03\n\x08Measures\x12\x12\n\nnum_queued\x18\x01 \x01(\x04\x12\x0e\n\x06oldest\x18\x02 \x01(\x01\x12/\n\x0b\x62\x61tch_sizes\x18\x03 \x01(\x0b\x32\x1a.syllabus.ray.v1.Histogram\x12)\n\x05\x61pply\x18\x04 \x01(\x0b\x32\x1a.syllabus.ray.v1.Histogram\x12+\n\x07journal\x18\x05 \x01(\x0b\x32\x1a.syllabus.ray.v1.Histogram\x12*\n\x06\x61nswer\x18\x06 \x01(\x0b\x32\x1a.syllabus.ray.v1.Histogram\x12,\n\x08snapshot\x18\x07 \x01(\x0b\x32\x1a.syllabus.ray.v1.Histogram\x12\x19\n\x11snapshot_failures\x18\x08 \x01(\x04\x12\x15\n\rsnapshot_time\x18\t \x01(\x01\x12\x19\n\x11snapshot_position\x18\n \x01(\x04\x12\x16\n\x0esnapshot_bytes\x18\x0b \x01(\x04\x12\x33\n\x05state\x18\x0c \x03(\x0b\x32$.syllabus.ray.v1.Measures.StateEntry\x1a,\n\nStateEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"*\n\tHistogram\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x04\x12\r\n\x05total\x18\x02 \x01(\x01\"\x86\x01\n\x07Outcome\x12+\n\x07refusal\x18\x01 \x01(\x0b\x32\x18.syllabus.ray.v1.RefusalH\x00\x12\'\n\x05reply\x18\x02 \x01(\x0b\x32\x16.syllabus.ray.v1.ReplyH\x00\x12\x1a\n\x10\x61pplied_sequence\x18\x03 \x01(\x04H\x00\x42\t\n\x07outcome\"&\n\x05Reply\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\x0c\"W\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\x05\x66ield\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07\x61pplied\x18\x04 \x01(\x08\x42\x08\n\x06_field\"A\n\x0b\x44\x65scription\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x1d\n\x15requires_step_updates\x18\x02 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'syllabus_service.ray_engine.calls_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MEASURES_STATEENTRY']._loaded_options = None
+  _globals['_MEASURES_STATEENTRY']._serialized_options = b'8\001'
   _globals['_CALL']._serialized_start=61
-  _globals['_CALL']._serialized_end=294
-  _globals['_EXCHANGE']._serialized_start=296
-  _globals['_EXCHANGE']._serialized_end=359
-  _globals['_ITEM']._serialized_start=361
-  _globals['_ITEM']._serialized_end=449
-  _globals['_QUESTION']._serialized_start=451
-  _globals['_QUESTION']._serialized_end=492
-  _globals['_DESCRIBE']._serialized_start=494
-  _globals['_DESCRIBE']._serialized_end=504
-  _globals['_DELETE']._serialized_start=506
-  _globals['_DELETE']._serialized_end=514
-  _globals['_ANSWER']._serialized_start=517
-  _globals['_ANSWER']._serialized_end=698
-  _globals['_OUTCOME']._serialized_start=701
-  _globals['_OUTCOME']._serialized_end=835
-  _globals['_REPLY']._serialized_start=837
-  _globals['_REPLY']._serialized_end=875
-  _globals['_REFUSAL']._serialized_start=877
-  _globals['_REFUSAL']._serialized_end=964
-  _globals['_DESCRIPTION']._serialized_start=966
-  _globals['_DESCRIPTION']._serialized_end=1031
+  _globals['_CALL']._serialized_end=330
+  _globals['_EXCHANGE']._serialized_start=332
+  _globals['_EXCHANGE']._serialized_end=430
+  _globals['_ITEM']._serialized_start=432
+  _globals['_ITEM']._serialized_end=502
+  _globals['_QUESTION']._serialized_start=504
+  _globals['_QUESTION']._serialized_end=545
+  _globals['_DESCRIBE']._serialized_start=547
+  _globals['_DESCRIBE']._serialized_end=557
+  _globals['_DELETE']._serialized_start=559
+  _globals['_DELETE']._serialized_end=567
+  _globals['_ANSWER']._serialized_start=570
+  _globals['_ANSWER']._serialized_end=895
+  _globals['_MAKER']._serialized_start=897
+  _globals['_MAKER']._serialized_end=973
+  _globals['_MEASURES']._serialized_start=976
+  _globals['_MEASURES']._serialized_end=1449
+  _globals['_MEASURES_STATEENTRY']._serialized_start=1405
+  _globals['_MEASURES_STATEENTRY']._serialized_end=1449
+  _globals['_HISTOGRAM']._serialized_start=1451
+  _globals['_HISTOGRAM']._serialized_end=1493
+  _globals['_OUTCOME']._serialized_start=1496
+  _globals['_OUTCOME']._serialized_end=1630
+  _globals['_REPLY']._serialized_start=1632
+  _globals['_REPLY']._serialized_end=1670
+  _globals['_REFUSAL']._serialized_start=1672
+  _globals['_REFUSAL']._serialized_end=1759
+  _globals['_DESCRIPTION']._serialized_start=1761
+  _globals['_DESCRIPTION']._serialized_end=1826
 # @@protoc_insertion_point(module_scope)

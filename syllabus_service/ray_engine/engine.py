@@ -7,28 +7,40 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service.commands import check_name
 from syllabus_service.engine import store_refusals
-from syllabus_service.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from syllabus_service.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    RequestError,
+    ResourceExhausted,
+    Unavailable,
+)
 from syllabus_service.limits import Limits
 from syllabus_service.ray_engine import calls_pb2 as calls
-from syllabus_service.ray_engine.encoding import decode_refusal
+from syllabus_service.ray_engine.actor_calls import ActorCalls
 from syllabus_service.ray_engine.link import RayLink
 from syllabus_service.ray_engine.remote_curriculum import RemoteCurriculum
 from syllabus_service.ray_engine.settings import RayCluster, Stored
 from syllabus_service.specs import build_curriculum
-from syllabus_service.store import CurriculumExistsError, Durability, Store, StoredCurriculum
+from syllabus_service.store import CurriculumExistsError, Durability, StoredCurriculum
+
+if TYPE_CHECKING:
+    from syllabus_service.store.postgresql import PostgresqlStore
 
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0
+_ROLL_CALL_SECONDS = 10.0
+_LIST_SECONDS = 5.0  # how long a list waits for the actors of curricula that were not met before
 
 
 class RayEngine:
@@ -38,7 +50,8 @@ class RayEngine:
     engines, in any processes, serve the same curricula. Nothing is kept here but what a client sends again.
 
     While Ray or an actor is away, requests are Unavailable; whoever needs an actor next has Ray make it, and the actor
-    recovers its curriculum from the store.
+    recovers its curriculum from the store. A roll call every 10 s looks which curricula the store has, and meets the
+    actors of those that are new here.
 
     Args:
         store: a PostgreSQL database, open; it stays the caller's.
@@ -51,7 +64,7 @@ class RayEngine:
 
     def __init__(
         self,
-        store: Store,
+        store: PostgresqlStore,
         store_url: str,
         durability: Durability = Durability.FSYNC,
         *,
@@ -60,18 +73,27 @@ class RayEngine:
         allowed_curricula: Collection[str] = (),
     ) -> None:
         self.limits = limits or Limits()
+        cluster = cluster or RayCluster()
+        source = Stored(
+            store_url, durability.value, self.limits, store.identity, store.epoch, cluster.cpus_per_curriculum
+        )
         self._store = store
-        self._link = RayLink(cluster or RayCluster(), Stored(store_url, durability.value, self.limits))
+        self._link = RayLink(cluster, source)
+        self._actors = ActorCalls(self._link, source, self._available_changed)
         self._allowed = frozenset(allowed_curricula)
-        self._door = secrets.token_hex(8)
+        self._listeners: list[Callable[[], None]] = []
         self._known: dict[str, RemoteCurriculum] = {}
-        self._meeting: dict[str, asyncio.Lock] = {}
+        self._unmet: dict[str, RequestError] = {}  # of the last try to meet each, by name
+        self._meeting: dict[str, asyncio.Task[RemoteCurriculum]] = {}
+        self._calling_the_roll: asyncio.Task[None] | None = None
         self._uncertain: dict[str, int] = {}  # incarnations by name, of creations whose answer was lost
         self._changing = asyncio.Lock()
         self._work = ThreadPoolExecutor(2, "engine")
 
     async def __aenter__(self) -> Self:
+        self._link.on_change(self._available_changed)
         self._link.start()
+        self._calling_the_roll = asyncio.create_task(self._call_the_roll_forever())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -79,6 +101,10 @@ class RayEngine:
 
     async def stop(self) -> None:
         """Answer what is under way, for at most 5 s, and let go of Ray. The curricula live on."""
+        background = [task for task in (self._calling_the_roll, *self._meeting.values()) if task is not None]
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         known = list(self._known.values())
         for curriculum in known:
             curriculum.end(Unavailable("the service is stopping"))
@@ -91,12 +117,36 @@ class RayEngine:
 
     @property
     def available(self) -> bool:
-        """Whether Ray can be reached. A curriculum that cannot be served now keeps no client of the others out."""
-        return self._link.refusal is None
+        """Whether Ray can be reached, and its actors take calls of this front door. A curriculum that cannot be served
+        now keeps no client of the others out."""
+        return self._unreachable() is None and self._actors.outdated is None
 
     def on_available_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` in the loop whenever ``available`` may have changed."""
-        self._link.on_change(listener)
+        self._listeners.append(listener)
+
+    def _available_changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def _unreachable(self) -> Unavailable | None:
+        return self._link.refusal
+
+    @property
+    def served(self) -> Sequence[RemoteCurriculum]:
+        """See ``Engine``."""
+        return [self._known[name] for name in sorted(self._known)]
+
+    @property
+    def away(self) -> Sequence[str]:
+        """See ``Engine``."""
+        return sorted(name for name, why in self._unmet.items() if isinstance(why, Unavailable))
+
+    @property
+    def num_broken(self) -> int:
+        """See ``Engine``."""
+        reasons = [*self._unmet.values(), *(each.trouble for each in self._known.values())]
+        return sum(isinstance(why, FailedPrecondition) for why in reasons)
 
     # Curricula
 
@@ -111,17 +161,15 @@ class RayEngine:
         return await self._meet(stored)
 
     async def list(self) -> Sequence[RemoteCurriculum]:
-        """All curricula that are served, ordered by name. Raises Unavailable."""
+        """All curricula that are served, ordered by name. Those whose actors do not say what they are within 5 s are
+        left out. Raises Unavailable where the store or Ray cannot be reached."""
+        if (refusal := self._unreachable()) is not None:
+            raise refusal
         with store_refusals():
             stored = await self._in_thread(self._store.list_curricula)
-        met = await asyncio.gather(*(self._meet(each) for each in stored), return_exceptions=True)
-        served = []
-        for each in met:
-            if isinstance(each, RemoteCurriculum):
-                served.append(each)
-            elif not isinstance(each, (NotFound, FailedPrecondition)):  # deleted meanwhile; cannot be recovered
-                raise each
-        return served
+        if unmet := [self._begin_to_meet(each) for each in stored if not self._has_met(each)]:
+            await asyncio.wait(unmet, timeout=_LIST_SECONDS)
+        return [self._known[each.name] for each in stored if self._has_met(each)]
 
     async def create(
         self, name: str, spec: pb.CurriculumSpec, *, allow_existing: bool = False, trusted: bool = False
@@ -134,22 +182,20 @@ class RayEngine:
                 stored = await self._store_new(name, spec, trusted)
             else:
                 self._check_same(stored, spec, allow_existing)
-            return await self._meet(stored)
+        return await self._meet(stored)
 
     async def delete(self, name: str) -> None:
         """Delete a curriculum and all that is stored of it. Raises NotFound, Unavailable."""
         check_name(name, "curriculum")
-        async with self._changing:
-            stored = await self._find(name)
-            if stored is None:
-                raise NotFound(f"curriculum: there is none named {name!r}", field="curriculum")
-            call = calls.Call(door=self._door, delete=calls.Delete())
-            answer = calls.Answer.FromString(await self._link.call(name, call.SerializeToString()))
-            if answer.HasField("refusal"):
-                raise decode_refusal(answer.refusal)
-            await self._link.forget(name)
-            if (known := self._known.get(name)) is not None:
-                known.end(NotFound(f"curriculum: {name!r} was deleted", field="curriculum"))
+        stored = await self._find(name)
+        if stored is None:
+            await self._link.forget(name)  # there is one where the answer to its deletion was lost
+            raise NotFound(f"curriculum: there is none named {name!r}", field="curriculum")
+        await self._actors.call(name, calls.Call(incarnation=stored.incarnation, delete=calls.Delete()))
+        self._unmet.pop(name, None)
+        if (known := self._known.get(name)) is not None and known.incarnation == stored.incarnation:
+            known.end(NotFound(f"curriculum: {name!r} was deleted", field="curriculum"))
+        await self._link.forget(name)
 
     async def _store_new(self, name: str, spec: pb.CurriculumSpec, trusted: bool) -> StoredCurriculum:
         # Built to see that it can be, and to refuse what cannot with the field's name; its actor builds its own.
@@ -184,29 +230,77 @@ class RayEngine:
             stored = await self._in_thread(self._store.list_curricula)
         return next((each for each in stored if each.name == name), None)
 
+    # Meeting actors
+
+    def _has_met(self, stored: StoredCurriculum) -> bool:
+        known = self._known.get(stored.name)
+        return known is not None and known.incarnation == stored.incarnation
+
     async def _meet(self, stored: StoredCurriculum) -> RemoteCurriculum:
         """The curriculum, once its actor has said what it is."""
-        async with self._meeting.setdefault(stored.name, asyncio.Lock()):
-            known = self._known.get(stored.name)
-            if known is not None and known.incarnation == stored.incarnation:
-                return known
-            call = calls.Call(door=self._door, incarnation=stored.incarnation, describe=calls.Describe())
-            answer = calls.Answer.FromString(await self._link.call(stored.name, call.SerializeToString()))
-            if answer.HasField("refusal"):
-                raise decode_refusal(answer.refusal)
-            if known is not None:
-                known.end(NotFound(f"curriculum: {stored.name!r} was created anew", field="curriculum"))
-            curriculum = RemoteCurriculum(
-                stored.name,
-                pb.CurriculumSpec.FromString(stored.spec),
-                answer.description,
-                door=self._door,
-                link=self._link,
-                exists=partial(self._exists, stored),
-                on_end=self._forget,
-            )
-            self._known[stored.name] = curriculum
-            return curriculum
+        while True:
+            if self._has_met(stored):
+                return self._known[stored.name]
+            met = await asyncio.shield(self._begin_to_meet(stored))
+            if met.incarnation == stored.incarnation:
+                return met
+
+    def _begin_to_meet(self, stored: StoredCurriculum) -> asyncio.Task[RemoteCurriculum]:
+        """The meeting under way; all who need the curriculum wait for the same."""
+        if (meeting := self._meeting.get(stored.name)) is None:
+            meeting = self._meeting[stored.name] = asyncio.create_task(self._ask_what_it_is(stored))
+            meeting.add_done_callback(partial(self._end_meeting, stored))
+        return meeting
+
+    def _end_meeting(self, stored: StoredCurriculum, meeting: asyncio.Task[RemoteCurriculum]) -> None:
+        del self._meeting[stored.name]
+        error = None if meeting.cancelled() else meeting.exception()
+        if isinstance(error, (Unavailable, FailedPrecondition)):
+            self._unmet[stored.name] = error
+        else:
+            self._unmet.pop(stored.name, None)
+
+    async def _ask_what_it_is(self, stored: StoredCurriculum) -> RemoteCurriculum:
+        asking = calls.Call(incarnation=stored.incarnation, describe=calls.Describe())
+        answer = await self._actors.call(stored.name, asking)
+        if (known := self._known.get(stored.name)) is not None:
+            known.end(NotFound(f"curriculum: {stored.name!r} was created anew", field="curriculum"))
+        curriculum = self._known[stored.name] = RemoteCurriculum(
+            stored.name,
+            pb.CurriculumSpec.FromString(stored.spec),
+            answer,
+            actors=self._actors,
+            unreachable=self._unreachable,
+            exists=partial(self._exists, stored),
+            on_end=self._forget,
+        )
+        return curriculum
+
+    async def _call_the_roll_forever(self) -> None:
+        while True:
+            try:
+                await self._call_the_roll()
+            except Unavailable as refusal:
+                _log.debug("roll_not_called", error=str(refusal))
+            except Exception:  # noqa: BLE001 - logged, and tried again
+                _log.exception("roll_call_failed")
+            await asyncio.sleep(_ROLL_CALL_SECONDS)
+
+    async def _call_the_roll(self) -> None:
+        """Meet what is new in the store, and let go of what is not there any more."""
+        known, unmet = list(self._known.values()), list(self._unmet)
+        with store_refusals():
+            stored = {each.name: each for each in await self._in_thread(self._store.list_curricula)}
+        for each in known:
+            there = stored.get(each.name)
+            if there is None or there.incarnation != each.incarnation:
+                each.end(NotFound(f"curriculum: {each.name!r} was deleted", field="curriculum"))
+        for name in unmet:
+            if name not in stored:
+                self._unmet.pop(name, None)
+        for new in stored.values():
+            if not self._has_met(new):
+                self._begin_to_meet(new)
 
     async def _exists(self, stored: StoredCurriculum) -> bool:
         try:
@@ -218,7 +312,6 @@ class RayEngine:
     def _forget(self, curriculum: RemoteCurriculum) -> None:
         if self._known.get(curriculum.name) is curriculum:
             del self._known[curriculum.name]
-        self._meeting.pop(curriculum.name, None)
 
     async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._work, call, *args)

@@ -18,11 +18,13 @@ class Kind(IntEnum):
     CALL = 2
     """Door to link: call the actor of the curriculum ``name`` with ``body``."""
     FORGET = 3
-    """Door to link: end the actor of the curriculum ``name``."""
+    """Door to link: end the actor of the curriculum ``name`` for good, if there is one."""
     ANSWER = 4
     """Link to door: what the actor answered to the call of this number."""
     LOST = 5
     """Link to door: the call of this number has no answer; ``body`` says why."""
+    NO_RAY = 6
+    """Link to door: Ray is not there, for as long as nothing else is said; ``body`` says why."""
 
 
 @dataclass(frozen=True)

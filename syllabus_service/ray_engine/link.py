@@ -16,13 +16,14 @@ import structlog
 
 from syllabus_service.errors import Unavailable
 from syllabus_service.ray_engine.frames import Frame, Kind
-from syllabus_service.ray_engine.settings import RayCluster, Stored
+from syllabus_service.ray_engine.settings import CALL_SECONDS, RayCluster, Stored
 
 _log = structlog.get_logger(__name__)
 
 _FIRST_RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
 _STOP_SECONDS = 5.0
+_LONGEST_CALL_SECONDS = CALL_SECONDS + 5.0  # the process keeps CALL_SECONDS; it may be the one that hangs
 _RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # then Ray ends the process that has lost its head
 _RECONNECT_SECONDS = "10"
 
@@ -46,7 +47,7 @@ class RayLink:
         self._writer: asyncio.StreamWriter | None = None
         self._running: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
-        self._why = "not yet"
+        self._why = "its driver is being started"
 
     @property
     def refusal(self) -> Unavailable | None:
@@ -72,12 +73,12 @@ class RayLink:
     async def call(self, curriculum: str, request: bytes) -> bytes:
         """What the actor of a curriculum answers; it is made where there is none.
 
-        Raises Unavailable where there is no answer: whether the call took place is not known then.
+        Raises Unavailable where there is no answer within a minute: whether the call took place is not known then.
         """
         return await self._ask(Kind.CALL, curriculum, request)
 
     async def forget(self, curriculum: str) -> None:
-        """End the actor of a curriculum that was deleted. Raises Unavailable."""
+        """End the actor of a curriculum for good, if there is one. Raises Unavailable."""
         await self._ask(Kind.FORGET, curriculum, b"")
 
     async def _ask(self, kind: Kind, curriculum: str, request: bytes) -> bytes:
@@ -89,7 +90,10 @@ class RayLink:
         self._calls[number] = future
         try:
             Frame(kind, number, curriculum, request).write(writer)
-            return await future
+            async with asyncio.timeout(_LONGEST_CALL_SECONDS):
+                return await future
+        except TimeoutError as error:
+            raise Unavailable(f"Ray's driver has not answered for {_LONGEST_CALL_SECONDS:g} s") from error
         finally:
             self._calls.pop(number, None)
 
@@ -101,8 +105,9 @@ class RayLink:
             try:
                 if await self._run_once():
                     delay = _FIRST_RETRY_SECONDS
-            except OSError as error:  # no more processes, no more descriptors
-                _log.error("ray_link_not_started", error=str(error))
+            except Exception as error:  # noqa: BLE001 - no more processes, no more descriptors; or a bug: logged
+                self._why = f"its driver was not started, or has failed: {error}"
+                _log.exception("ray_link_failed")
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LONGEST_RETRY_SECONDS)
 
@@ -127,7 +132,7 @@ class RayLink:
         try:
             return await self._talk(reader, writer)
         finally:
-            self._lost("its driver has ended")
+            self._lost()
             writer.close()
             await _end(process)
 
@@ -139,9 +144,13 @@ class RayLink:
                 frame = await Frame.read(reader)
                 if frame.kind is Kind.READY:
                     found = True
-                    self._writer = writer
+                    self._writer, self._why = writer, "its driver has ended"
                     _log.info("ray_found")
                     self._changed()
+                    continue
+                if frame.kind is Kind.NO_RAY:
+                    self._why = frame.body.decode(errors="replace")
+                    _log.error("ray_not_found", reason=self._why)
                     continue
                 future = self._calls.get(frame.number)
                 if future is None or future.done():
@@ -152,14 +161,13 @@ class RayLink:
                     future.set_exception(Unavailable(frame.body.decode()))
         return found
 
-    def _lost(self, why: str) -> None:
-        self._why = why
+    def _lost(self) -> None:
         was, self._writer = self._writer, None
         for future in self._calls.values():
             if not future.done():
-                future.set_exception(Unavailable(f"Ray was lost: {why}"))
+                future.set_exception(Unavailable(f"Ray was lost: {self._why}"))
         if was is not None:
-            _log.error("ray_lost", reason=why)
+            _log.error("ray_lost", reason=self._why)
             self._changed()
 
     def _changed(self) -> None:

@@ -20,7 +20,7 @@ from syllabus_service.limits import Limits
 from syllabus_service.logs import configure_logs
 from syllabus_service.ray_engine.actor import CurriculumActor
 from syllabus_service.ray_engine.frames import Frame, Kind
-from syllabus_service.ray_engine.settings import RayCluster, Stored
+from syllabus_service.ray_engine.settings import CALL_SECONDS, RayCluster, Stored
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +31,8 @@ _PATIENCE_SECONDS = 15.0
 _START_SECONDS = 120.0
 """The same for one that has not answered yet. It may be about to start, and waits for a node's CPU or for those before
 it; whoever ended it meanwhile would have it begin anew."""
+_MAX_CALLS = 1000
+"""Most calls to one actor that have no answer, those that were given up included; it takes as many at a time."""
 
 
 @dataclass
@@ -80,10 +82,28 @@ class Driver:
 
     async def _call(self, frame: Frame) -> None:
         try:
+            async with asyncio.timeout(CALL_SECONDS):
+                answer = await self._answer(frame)
+        except TimeoutError:
+            self._lost(frame, f"curriculum {frame.name} has given no answer for {CALL_SECONDS:g} s; see Ray's state")
+        except _LostError as error:
+            self._lost(frame, str(error))
+        else:
+            Frame(Kind.ANSWER, frame.number, body=answer).write(self._writer)
+
+    async def _answer(self, frame: Frame) -> bytes:
+        try:
             actor = await self._find(frame.name)
         except (RayError, ValueError, ConnectionError) as error:
-            self._lost(frame, f"curriculum {frame.name} has no actor now: {_in_one_line(error)}")
-            return
+            raise _LostError(f"curriculum {frame.name} has no actor now: {_in_one_line(error)}") from error
+        if len(actor.calls) >= _MAX_CALLS:
+            raise _LostError(f"the actor of curriculum {frame.name} has {_MAX_CALLS} calls to answer")
+        # Where it is given up it goes on: Ray has it, and it counts until it has an answer.
+        asking = asyncio.create_task(self._ask(frame, actor))
+        asking.add_done_callback(_look_at_error)
+        return await asyncio.shield(asking)
+
+    async def _ask(self, frame: Frame, actor: _Actor) -> bytes:
         actor.calls[frame.number] = time.monotonic()
         try:
             answer = await actor.handle.call.remote(frame.body)
@@ -91,18 +111,31 @@ class Driver:
             actor.heard = False
             if isinstance(error, ActorDiedError) and self._actors.get(frame.name) is actor:
                 del self._actors[frame.name]
-            self._lost(frame, f"the actor of curriculum {frame.name} was lost: {_in_one_line(error)}")
+            raise _LostError(f"the actor of curriculum {frame.name} was lost: {_in_one_line(error)}") from error
         else:
             actor.heard = True
-            Frame(Kind.ANSWER, frame.number, body=answer).write(self._writer)
+            return bytes(answer)
         finally:
             del actor.calls[frame.number]
 
     async def _forget(self, frame: Frame) -> None:
-        actor = self._actors.pop(frame.name, None)
-        if actor is not None:
-            await asyncio.to_thread(ray.kill, actor.handle)
-        Frame(Kind.ANSWER, frame.number).write(self._writer)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                known = self._actors.pop(frame.name, None)
+                handle = await asyncio.to_thread(self._look_up, frame.name) if known is None else known.handle
+                if handle is not None:
+                    await asyncio.to_thread(ray.kill, handle)
+        except (TimeoutError, RayError, ConnectionError) as error:
+            self._lost(frame, f"the actor of curriculum {frame.name} could not be ended: {_in_one_line(error)}")
+        else:
+            Frame(Kind.ANSWER, frame.number).write(self._writer)
+
+    def _look_up(self, name: str) -> Any:
+        """The actor of a curriculum, or None. It is of a front door whose answer was lost, or of another one."""
+        try:
+            return ray.get_actor(self._source.actor_name(name), namespace=self._cluster.namespace)
+        except ValueError:
+            return None
 
     def _lost(self, frame: Frame, why: str) -> None:
         _log.warning("call_lost", curriculum=frame.name, reason=why)
@@ -122,7 +155,7 @@ class Driver:
 
     async def _make(self, name: str) -> _Actor:
         options: dict[str, Any] = {
-            "name": f"curriculum:{name}",
+            "name": self._source.actor_name(name),
             "namespace": self._cluster.namespace,
             "get_if_exists": True,
             "lifetime": "detached",
@@ -130,7 +163,7 @@ class Driver:
             # A front door answers a lost call with UNAVAILABLE, and its client sends again. A call that Ray repeated
             # by itself would reach an actor that knows nothing of its streams.
             "max_task_retries": 0,
-            "num_cpus": self._cluster.cpus_per_curriculum,
+            "num_cpus": self._source.cpus,
             "scheduling_strategy": "SPREAD",
         }
         actor_class = ray.remote(concurrency_groups={"control": 16})(CurriculumActor).options(**options)
@@ -181,23 +214,41 @@ class Driver:
                 os._exit(1)
 
 
+class _LostError(Exception):
+    """A call has no answer; says why."""
+
+
+def _look_at_error(task: asyncio.Task[bytes]) -> None:
+    """Nobody may be waiting any more."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-async def _wait_for_head(address: str) -> None:
+async def _wait_for_head(address: str, writer: asyncio.StreamWriter) -> None:
     """Wait until somebody listens at HOST:PORT; other addresses are Ray's to find."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         return
+    told = False
     while True:
         try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except OSError:
+            _, there = await asyncio.open_connection(host.strip("[]"), int(port))
+        except OSError as error:
+            if not told:
+                _tell_no_ray(writer, f"nobody answers at {address}: {_in_one_line(error)}")
+                told = True
             await asyncio.sleep(0.5)
         else:
-            writer.close()
+            there.close()
             return
+
+
+def _tell_no_ray(writer: asyncio.StreamWriter, why: str) -> None:
+    Frame(Kind.NO_RAY, body=why.encode()).write(writer)
 
 
 async def _serve(descriptor: int) -> None:
@@ -206,12 +257,18 @@ async def _serve(descriptor: int) -> None:
     source = hello["source"]
     cluster, stored = RayCluster(**hello["cluster"]), Stored(**{**source, "limits": Limits(**source["limits"])})
     ended = asyncio.create_task(Frame.read(reader))
-    waiting = asyncio.create_task(_wait_for_head(cluster.address))
+    waiting = asyncio.create_task(_wait_for_head(cluster.address, writer))
     await asyncio.wait({ended, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if ended.done():
         return
-    # In the main thread, where Ray wants to handle signals; nothing else is under way yet.
-    ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False, configure_logging=False)
+    waiting.result()
+    try:  # In the main thread, where Ray wants to handle signals; nothing else is under way yet.
+        ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False, configure_logging=False)
+    except Exception as error:  # noqa: BLE001 - no node here, another version of Ray or Python, ...: logged, and told
+        _log.exception("ray_not_joined", address=cluster.address)
+        _tell_no_ray(writer, f"cannot join the Ray cluster {cluster.address}: {_in_one_line(error)}")
+        await writer.drain()
+        return
     driver = Driver(cluster, stored, writer)
     driver.spawn(driver.watch_actors())
     driver.spawn(driver.watch_cluster())
@@ -225,8 +282,12 @@ async def _serve(descriptor: int) -> None:
 def main(descriptor: str) -> None:
     """Serve the front door at the other end of a socket until that ends, or until Ray does."""
     configure_logs("json", "info")
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+    try:
         asyncio.run(_serve(int(descriptor)))
+    except (asyncio.IncompleteReadError, BrokenPipeError, ConnectionResetError):  # the front door has ended
+        pass
+    except Exception:  # noqa: BLE001 - the process's last word
+        _log.exception("ray_link_failed")
     os._exit(0)  # Ray would take its time to say goodbye
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
 
 from syllabus_service.limits import Limits
 
 NAMESPACE = "syllabus"  #: Ray namespace of the actors, so that jobs of any namespace find them
+
+PROTOCOL = 1
+"""Number of what front doors and actors say to each other: ``calls.proto``, the journal's commands, what they mean. It
+is raised with every change that would have a front door and an actor of two releases misunderstand each other."""
+
+CALL_SECONDS = 60.0
+"""How long a call to an actor may take, its being placed and its recovery included; then it is Unavailable."""
+
+FORSAKEN_SECONDS = 60.0
+"""An actor that no front door of its own settings has spoken to for so long may be made anew by an older one."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,22 @@ class Stored:
     """What a commit waits for."""
     limits: Limits
     """Bounds."""
+    identity: str = ""
+    """Which database the store is, so that actors of two of them in one Ray cluster have two names."""
+    epoch: int = 0
+    """In which the front door that makes the actor has opened the store; a later one prevails."""
+    cpus: float = RayCluster.cpus_per_curriculum
+    """CPUs that the actor takes from Ray's count."""
+
+    @property
+    def settings(self) -> str:
+        """A fingerprint of all that a front door's options say about its actors; equal where these are."""
+        told = asdict(replace(self, identity="", epoch=0))
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def actor_name(self, curriculum: str) -> str:
+        """Name of the actor of a curriculum, in the namespace of the actors."""
+        return f"curriculum:{curriculum}@{self.identity}"
 
 
 @dataclass(frozen=True)

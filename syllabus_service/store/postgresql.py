@@ -131,6 +131,11 @@ class PostgresqlStore(Store):
         """The number of this opening; a later one prevails over an earlier one."""
         return self._connections.epoch
 
+    @property
+    def identity(self) -> str:
+        """Which database this is, from its first opening on."""
+        return self._connections.identity
+
     def create_curriculum(self, name: str, incarnation: int, spec: bytes) -> None:
         with self._connections.use() as connection:
             try:

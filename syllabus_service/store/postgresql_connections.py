@@ -119,6 +119,13 @@ class Connections:
             raise StoreUnavailableError("the store is not open")
         return self._opened.epoch
 
+    @property
+    def identity(self) -> str:
+        """Which database this is."""
+        if self._opened is None:
+            raise StoreUnavailableError("the store is not open")
+        return self._opened.identity
+
     @contextmanager
     def use(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection, in autocommit mode, for one call that is bounded in time."""

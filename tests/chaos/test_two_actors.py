@@ -14,7 +14,7 @@ from syllabus_service.limits import Limits
 from syllabus_service.ray_engine import actor as actor_module
 from syllabus_service.ray_engine import calls_pb2 as calls
 from syllabus_service.ray_engine.actor import CurriculumActor
-from syllabus_service.ray_engine.settings import Stored
+from syllabus_service.ray_engine.settings import PROTOCOL, Stored
 from syllabus_service.store.postgresql import PostgresqlStore
 from tests.chaos.audit import replay
 from tests.postgresql import PostgresServer
@@ -38,9 +38,14 @@ def _batch(sequence: int, session_id: str = "worker") -> bytes:
     return metrics_command(session_id, sequence, sequence - 1, batch, _SPACE, Limits()).to_record()
 
 
+async def _call(actor: CurriculumActor, call: calls.Call) -> calls.Answer:
+    assert isinstance(actor._source, Stored)
+    call.protocol, call.settings = PROTOCOL, actor._source.settings
+    return calls.Answer.FromString(await actor.call(call.SerializeToString()))
+
+
 async def _exchange(actor: CurriculumActor, *items: calls.Item, door: str = "door") -> list[calls.Outcome]:
-    call = calls.Call(door=door, incarnation=7, exchange=calls.Exchange(items=items))
-    answer = calls.Answer.FromString(await actor.call(call.SerializeToString()))
+    answer = await _call(actor, calls.Call(door=door, incarnation=7, exchange=calls.Exchange(items=items)))
     if answer.HasField("refusal"):
         return [calls.Outcome(refusal=answer.refusal)] * len(items)
     return list(answer.outcomes)
@@ -97,10 +102,28 @@ def test_what_is_still_on_its_way_from_an_older_front_door_is_refused(source: St
         actor = CurriculumActor("maze", source)
         await _exchange(actor, calls.Item(attach="worker"), door="older")
         (attached,) = await _exchange(actor, calls.Item(attach="worker"), door="newer")
-        late, _ = await _exchange(actor, calls.Item(streamed=_batch(1)), calls.Item(detach="worker"), door="older")
-        assert (attached.applied_sequence, late.refusal.code) == (0, "ABORTED")
+        late = calls.Exchange(items=[calls.Item(streamed=_batch(1))], detached=["worker"])
+        answer = await _call(actor, calls.Call(door="older", incarnation=7, exchange=late))
+        assert (attached.applied_sequence, answer.outcomes[0].refusal.code) == (0, "ABORTED")
         (replied,) = await _exchange(actor, calls.Item(streamed=_batch(1)), door="newer")
         assert replied.HasField("reply")  # what the older one says of the end of its stream is nothing to the newer one
         await actor.stop()
 
     asyncio.run(live())
+
+
+def test_only_the_creation_that_is_meant_is_deleted(source: Stored) -> None:
+    async def live() -> None:
+        actor = CurriculumActor("maze", source)
+        answer = await _call(actor, calls.Call(incarnation=6, delete=calls.Delete()))  # of one that was here before
+        assert (answer.refusal.code, answer.refusal.field) == ("NOT_FOUND", "curriculum")
+        (replied,) = await _exchange(actor, calls.Item(single=_batch(1)))
+        assert replied.HasField("reply")
+        answer = await _call(actor, calls.Call(incarnation=7, delete=calls.Delete()))
+        assert not answer.HasField("refusal")
+        answer = await _call(actor, calls.Call(incarnation=7, delete=calls.Delete()))
+        assert (answer.refusal.code, answer.absent) == ("NOT_FOUND", True)
+
+    asyncio.run(live())
+    with PostgresqlStore(source.store) as store:
+        assert store.list_curricula() == []

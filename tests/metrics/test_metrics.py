@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -16,8 +18,11 @@ import pytest
 
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_service.addresses import AddressError
+from syllabus_service.engine import LocalEngine
+from syllabus_service.metrics import collector
+from syllabus_service.metrics.collector import ServiceCollector
 from syllabus_service.metrics.distributions import DistributionWatch
-from syllabus_service.metrics.door_tallies import ClientTallies, WindowMaximum
+from syllabus_service.metrics.door_tallies import ClientTallies, DoorTallies, WindowMaximum
 from syllabus_service.metrics.endpoint import MetricsEndpoint, parse_metrics_address
 from syllabus_service.metrics.runner_tallies import RunnerTallies
 from syllabus_service.runner import RunnerSettings
@@ -245,6 +250,38 @@ def test_the_last_snapshot_is_told_and_one_that_failed_is_counted() -> None:
         seen = _wait_for(address, lambda seen: seen.value("syllabus_snapshot_seconds_count", **MAZE) == 1)
         assert seen.value("syllabus_snapshot_timestamp_seconds", **MAZE) > 0
         assert seen.value("syllabus_commands_since_snapshot", **MAZE) == 0
+
+
+def test_scrapes_that_a_hanging_loop_did_not_answer_are_not_made_up_for_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collector, "_PATIENCE_SECONDS", 0.05)
+    looks: list[float] = []
+
+    class Counted(ServiceCollector):
+        def _see(self, asked: float) -> Any:
+            looks.append(asked)
+            return super()._see(asked)
+
+    async def live() -> None:
+        async with LocalEngine() as engine:
+            watched = Counted(engine, DoorTallies(), asyncio.get_running_loop())
+
+            def scrape_in_vain() -> None:
+                for _ in range(3):
+                    with pytest.raises(TimeoutError):
+                        list(watched.collect())
+
+            scraping = threading.Thread(target=scrape_in_vain)
+            scraping.start()
+            scraping.join()  # the loop hangs meanwhile
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert looks == []
+            assert await asyncio.to_thread(lambda: len(list(watched.collect()))) > 0
+            await watched.stop()
+
+    asyncio.run(live())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from syllabus_client.wire import curriculum_pb2 as pb
 from tests.postgresql import PostgresServer
 from tests.ray.doors import FrontDoors
 from tests.ray.nodes import RayNodes
-from tests.service.engine_contract import PICKY, Doors, EngineContract
+from tests.service.engine_contract import BRITTLE, PICKY, Doors, EngineContract
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -23,7 +25,8 @@ def both(
     """Two front doors."""
     directory: Path = tmp_path_factory.mktemp("doors")
     url = database.create_database("contract")
-    with FrontDoors(directory, url, ray_nodes, "--allow-curriculum", PICKY) as doors:
+    allowed = [f"--allow-curriculum={each}" for each in (BRITTLE, PICKY)]
+    with FrontDoors(directory, url, ray_nodes, *allowed) as doors:
         yield doors
         with doors.stubs() as (stub, _):
             for each in stub.ListCurricula(pb.ListCurriculaRequest(), timeout=60.0).curricula:
@@ -37,3 +40,11 @@ class TestRayEngine(EngineContract):
     def doors(self, both: FrontDoors) -> Iterator[Doors]:
         with both.stubs() as stubs:
             yield stubs
+
+    @pytest.fixture
+    def lose_states(self, ray_nodes: RayNodes) -> Callable[[], None]:
+        def lose() -> None:
+            for pid in ray_nodes.actors():
+                os.kill(pid, signal.SIGKILL)
+
+        return lose

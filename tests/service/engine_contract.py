@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -37,6 +38,19 @@ class Picky(Curriculum):
             raise ValueError("expected something named")
 
 
+class Brittle(Curriculum):
+    """A user's class that cannot be made while a file is there."""
+
+    def __init__(self, task_space: DiscreteTaskSpace, *, breaks_at: str, seed: int | None = None) -> None:
+        if Path(breaks_at).exists():
+            raise RuntimeError("broken")
+        super().__init__(task_space, seed=seed)
+
+    def _draw(self, k: int) -> np.ndarray:
+        return np.zeros(k, dtype=np.int64)
+
+
+BRITTLE = f"{Brittle.__module__}:{Brittle.__qualname__}"
 PICKY = f"{Picky.__module__}:{Picky.__qualname__}"
 
 
@@ -48,7 +62,9 @@ def refusal(call: object, request: object) -> grpc.RpcError:
 
 
 class EngineContract:
-    """The contract. The fixture ``doors``: two front doors of one service, or one twice; PICKY is allowed there."""
+    """The contract. The fixture ``doors``: two front doors of one service, or one twice; PICKY and BRITTLE are allowed
+    there. The fixture ``lose_states``: a call that ends what has the curricula's states, so that they are recovered.
+    """
 
     lease = 6.0
     """Seconds; long enough for whoever speaks to be heard in time."""
@@ -139,6 +155,29 @@ class EngineContract:
                 )
             )
             assert status(old.error()) == "FAILED_PRECONDITION"
+
+    def test_a_curriculum_that_cannot_be_recovered_is_refused_and_can_be_deleted(
+        self, doors: Doors, name: str, lose_states: Callable[[], None], tmp_path: Path
+    ) -> None:
+        obstacle = tmp_path / "obstacle"
+        created = self.create(doors, name, BRITTLE, breaks_at=str(obstacle))
+        obstacle.touch()
+        lose_states()
+        deadline = time.monotonic() + TIMEOUT
+        for number, door in enumerate(doors):
+            ask = pb.GetTaskRequest(curriculum=name, session_id="worker", sequence=1 + number, num_tasks=1)
+            while status(error := refusal(door.GetTask, ask)) == "UNAVAILABLE":  # it is being recovered
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert (status(error), "recovered" in (error.details() or "")) == ("FAILED_PRECONDITION", True)
+        doors[1].DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum=name), timeout=TIMEOUT)
+        for door in doors:
+            assert status(refusal(door.GetCurriculum, pb.GetCurriculumRequest(curriculum=name))) == "NOT_FOUND"
+        obstacle.unlink()
+        anew = self.create(doors, name, BRITTLE, breaks_at=str(obstacle))
+        assert anew.incarnation != created.incarnation
+        ask = pb.GetTaskRequest(curriculum=name, session_id="worker", sequence=1, num_tasks=1)
+        assert doors[1].GetTask(ask, timeout=TIMEOUT).reply.position == 1
 
     # Commands
 
