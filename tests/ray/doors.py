@@ -35,7 +35,8 @@ class FrontDoors:
         for number in range(2):
             place = directory / f"door-{number}"
             place.mkdir()
-            options = ["--engine", "ray", "--store", url, "--ray-address", nodes.address, *arguments]
+            options = ["--engine", "ray", "--store", url, "--ray-address", nodes.address]
+            options += ["--metrics-listen", "127.0.0.1:0", *arguments]
             self.doors.append(ServiceProcess(place, *options, data_dir=None, listen=f"127.0.0.1:{_free_port()}"))
 
     @property
@@ -43,6 +44,11 @@ class FrontDoors:
         """For clients: both addresses, one order for each half of them. gRPC takes the first that answers."""
         first, second = (door.target for door in self.doors)
         return [f"ipv4:{first},{second}", f"ipv4:{second},{first}"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Where each tells its metrics."""
+        return [door.events("metrics_listening")[-1]["address"] for door in self.doors]
 
     def wait_until_ready(self) -> None:
         """Until every front door says that it serves."""
