@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +27,25 @@ from tests.postgresql import PostgresServer
 from tests.service.serving import episodes, spec
 
 _SPACE = DiscreteTaskSpace(10)
+_END_SECONDS = 30.0
+_SLEEPER = """
+import asyncio, struct, sys
+from syllabus_service.limits import Limits
+from syllabus_service.ray_engine.actor import CurriculumActor
+from syllabus_service.ray_engine.settings import Stored
+
+async def serve():
+    actor = CurriculumActor("maze", Stored(sys.argv[1], "fsync", Limits()))
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while True:
+        (size,) = struct.unpack("!I", await reader.readexactly(4))
+        answer = await actor.call(await reader.readexactly(size))
+        sys.stdout.buffer.write(struct.pack("!I", len(answer)) + answer)
+        sys.stdout.flush()
+
+asyncio.run(serve())
+"""
 
 
 @pytest.fixture
@@ -77,6 +102,55 @@ def test_an_actor_that_wakes_up_when_another_serves_writes_nothing_and_ends(
     assert ended == [1]
     with PostgresqlStore(source.store) as store:
         assert replay(store, "maze").host.position == 3
+
+
+def test_a_process_that_slept_with_a_command_in_hand_has_its_append_refused_and_ends(
+    source: Stored, tmp_path: Path
+) -> None:
+    log_path = tmp_path / "log"
+    with (
+        log_path.open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-c", _SLEEPER, source.store], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        ) as sleeper,
+    ):
+        try:
+            assert sleeper.stdin is not None
+            assert sleeper.stdout is not None
+
+            def send(sequence: int) -> None:
+                call = calls.Call(door="door", incarnation=7, protocol=PROTOCOL, settings=source.settings)
+                call.exchange.items.add(single=_batch(sequence))
+                packed = call.SerializeToString()
+                sleeper.stdin.write(struct.pack("!I", len(packed)) + packed)
+                sleeper.stdin.flush()
+
+            def receive() -> calls.Answer:
+                (size,) = struct.unpack("!I", sleeper.stdout.read(4))
+                return calls.Answer.FromString(sleeper.stdout.read(size))
+
+            send(1)
+            assert receive().outcomes[0].HasField("reply")
+            sleeper.send_signal(signal.SIGSTOP)
+            send(2)  # it is there when the sleeper wakes up
+
+            async def take_over() -> None:
+                owner = CurriculumActor("maze", source)
+                (outcome,) = await _exchange(owner, calls.Item(single=_batch(1, "another")))
+                assert outcome.HasField("reply")
+                await owner.stop()
+
+            asyncio.run(take_over())
+            sleeper.send_signal(signal.SIGCONT)
+            assert receive().outcomes[0].refusal.code == "UNAVAILABLE"
+            assert sleeper.wait(_END_SECONDS) == 1
+        finally:
+            sleeper.kill()
+    events = [json.loads(line)["event"] for line in log_path.read_text().splitlines()]
+    assert "curriculum_taken_over" in events
+    assert "actor_ends" in events
+    with PostgresqlStore(source.store) as store:
+        assert replay(store, "maze").host.position == 2
 
 
 def test_the_stream_of_an_actor_that_was_started_again_is_opened_again_before_it_goes_on(source: Stored) -> None:
