@@ -65,6 +65,7 @@ class CurriculumActor:
         configure_logs("json", "info" if isinstance(source, Stored) else "warning")
         self._name = check_name(name, "name")
         self._source = source
+        self._settings = source.settings if isinstance(source, Stored) else ""
         self._opening = asyncio.Lock()
         self._engine: LocalEngine | None = None
         self._store: Store | None = None
@@ -129,10 +130,10 @@ class CurriculumActor:
     def _unlike(self, call: calls.Call) -> calls.Maker | None:
         """What this actor was made with, where that is not what the front door would have made it with."""
         source = self._source
-        if isinstance(source, Given) or (call.protocol, call.settings) == (PROTOCOL, source.settings):
+        if isinstance(source, Given) or (call.protocol, call.settings) == (PROTOCOL, self._settings):
             return None
         forsaken = time.monotonic() - self._called_at > FORSAKEN_SECONDS
-        return calls.Maker(protocol=PROTOCOL, settings=source.settings, epoch=source.epoch, forsaken=forsaken)
+        return calls.Maker(protocol=PROTOCOL, settings=self._settings, epoch=source.epoch, forsaken=forsaken)
 
     async def _do(self, call: calls.Call, answer: calls.Answer) -> None:
         engine = await self._open(answer)

@@ -259,6 +259,8 @@ class RayEngine:
             self._unmet[stored.name] = error
         else:
             self._unmet.pop(stored.name, None)
+        if error is not None and not isinstance(error, RequestError):
+            _log.error("meeting_failed", curriculum=stored.name, exc_info=error)
 
     async def _ask_what_it_is(self, stored: StoredCurriculum) -> RemoteCurriculum:
         asking = calls.Call(incarnation=stored.incarnation, describe=calls.Describe())

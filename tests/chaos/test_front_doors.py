@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -168,6 +169,14 @@ def test_an_actor_that_speaks_another_protocol_takes_nothing_and_is_made_anew_on
             assert actors.made["maze"] == 2
 
     _run(actors, live)
+
+
+def test_a_change_of_what_front_doors_and_actors_say_decides_about_the_protocols_number() -> None:
+    said = hashlib.sha256(calls.DESCRIPTOR.serialized_pb).hexdigest()[:16]
+    assert (actor_calls.PROTOCOL, said) == (1, "1bf9b1241632869e"), (
+        "calls.proto has changed: raise PROTOCOL, unless front doors and actors of the release before would understand "
+        "it and be understood, and note the new fingerprint here"
+    )
 
 
 def test_services_on_two_databases_share_a_ray_cluster_and_no_curriculum(
