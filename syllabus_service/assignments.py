@@ -11,6 +11,7 @@ from syllabus_service.table_rows import put_rows
 
 _SLOT_BITS = 32
 _GENERATIONS = (1 << 30) - 1  # ids stay below 2**62, as the contract says
+_NEXT_GENERATION = np.array([1 << _SLOT_BITS])  # an array: numpy is slower with a Python number
 
 # Columns of the table's one array of rows: what is looked up together lies together.
 _ID, _SESSION, _POSITION, _SERIAL = range(4)
@@ -45,7 +46,7 @@ class AssignmentTable:
 
     def __init__(self, encoded_shape: tuple[int, ...], encoded_dtype: np.dtype, *, capacity: int = 64) -> None:
         self._rows = np.zeros((capacity, 4), np.int64)  # id (0: not open), session, position, serial
-        self._generation = np.zeros(capacity, np.uint32)
+        self._last_ids = np.arange(capacity, dtype=np.int64)  # the id of each slot's last use; before it, generation 0
         self._tasks = np.zeros((capacity, *encoded_shape), encoded_dtype)
         self._row = np.zeros(capacity, np.int32)  # scratch: which row of a batch names a slot
         self._free = np.arange(capacity - 1, -1, -1, dtype=np.int64)  # a stack; the top is at _num_free - 1
@@ -60,17 +61,15 @@ class AssignmentTable:
         count = len(tasks)
         while self._num_free < count:
             self._grow()
-        slots = self._free[self._num_free - count : self._num_free][::-1].copy()
+        slots = self._free[self._num_free - count : self._num_free][::-1]
         self._num_free -= count
-        generation = self._generation.take(slots)
-        generation += 1
-        if generation.max(initial=0) > _GENERATIONS:
-            generation[generation > _GENERATIONS] = 1
-        self._generation[slots] = generation
+        ids = self._last_ids[slots]
+        ids += _NEXT_GENERATION
+        if self.num_opened >= _GENERATIONS:  # before, no slot can have been used so often
+            spent = ids >> _SLOT_BITS > _GENERATIONS
+            ids[spent] = slots[spent] + _NEXT_GENERATION
+        self._last_ids[slots] = ids
         rows = np.empty((count, 4), np.int64)
-        ids = generation.astype(np.int64)
-        ids <<= _SLOT_BITS
-        ids |= slots
         rows[:, _ID] = ids
         rows[:, _SESSION] = session
         rows[:, _POSITION] = position
@@ -135,7 +134,7 @@ class AssignmentTable:
     def state_dict(self) -> dict[str, Any]:
         """The whole state."""
         return {
-            "generation": self._generation.copy(),
+            "generation": (self._last_ids >> _SLOT_BITS).astype(np.uint32),
             "open": self._rows[:, _ID] != 0,
             "session": self._rows[:, _SESSION].copy(),
             "position": self._rows[:, _POSITION].copy(),
@@ -147,11 +146,10 @@ class AssignmentTable:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore exactly the state that ``state_dict`` gave."""
-        self._generation = state["generation"].copy()
-        capacity = len(self._generation)
-        ids = (self._generation.astype(np.int64) << _SLOT_BITS) | np.arange(capacity)
+        capacity = len(state["generation"])
+        self._last_ids = (state["generation"].astype(np.int64) << _SLOT_BITS) | np.arange(capacity)
         self._rows = np.stack(
-            [np.where(state["open"], ids, 0), state["session"], state["position"], state["serial"]], axis=1
+            [np.where(state["open"], self._last_ids, 0), state["session"], state["position"], state["serial"]], axis=1
         )
         self._tasks = state["tasks"].copy()
         self._row = np.zeros(capacity, np.int32)
@@ -165,9 +163,10 @@ class AssignmentTable:
 
     def _grow(self) -> None:
         old = len(self._rows)
-        for name in ("_rows", "_generation", "_tasks", "_row"):
+        for name in ("_rows", "_tasks", "_row"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
+        self._last_ids = np.concatenate([self._last_ids, np.arange(old, 2 * old)])
         free = np.zeros(2 * old, np.int64)
         # The new slots go below the old free ones, so that a slot in use is used again before a new one.
         free[:old] = np.arange(2 * old - 1, old - 1, -1)

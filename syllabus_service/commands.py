@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -221,8 +222,13 @@ def draw_command(session_id: str, sequence: int, num_tasks: int, limits: Limits)
     _check_session(session_id, sequence)
     if not 1 <= num_tasks <= limits.max_tasks_per_request:
         raise _invalid("num_tasks", f"expected 1 to {limits.max_tasks_per_request}, got {num_tasks}")
-    payload = pb.MetricsBatch(num_tasks=num_tasks).SerializeToString(deterministic=True)
-    return Command(session_id, sequence, sequence - 1, Metrics(num_tasks=num_tasks), payload)
+    return Command(session_id, sequence, sequence - 1, *_draw_only(num_tasks))
+
+
+@lru_cache(maxsize=256)
+def _draw_only(num_tasks: int) -> tuple[Metrics, bytes]:
+    """The body and payload of a metrics batch that only draws: one for all senders, since neither ever changes."""
+    return Metrics(num_tasks=num_tasks), pb.MetricsBatch(num_tasks=num_tasks).SerializeToString(deterministic=True)
 
 
 def custom_update_command(request: pb.CustomUpdateRequest, limits: Limits) -> Command:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 
@@ -10,5 +12,11 @@ def put_rows(table: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
 
     Numpy copies such rows element by element; as opaque blocks it copies each in one piece. O(rows).
     """
-    block = f"V{table.shape[1] * table.itemsize}"
+    block = _block(table.shape[1] * table.itemsize)
     table.view(block).reshape(-1)[places] = rows.view(block).reshape(-1)
+
+
+@cache
+def _block(num_bytes: int) -> np.dtype:
+    """Numpy reads a dtype's name anew each time, which takes longer than to write a row."""
+    return np.dtype(f"V{num_bytes}")

@@ -117,6 +117,16 @@ def test_an_enumerable_space_is_indexed_in_order_and_sampled_uniformly(space):
     assert np.abs(counts - 400).max() <= 6 * np.sqrt(400)
 
 
+@pytest.mark.parametrize("num_tasks", [1, 3, 2**31, 2**32 - 1, 2**32, 2**40, 2**63 - 1])
+def test_tasks_drawn_one_by_one_are_those_drawn_together(num_tasks):
+    space = DiscreteTaskSpace(num_tasks)
+    one, all_at_once = (np.random.Generator(np.random.PCG64(3)) for _ in range(2))
+    singly = np.concatenate([space.sample(1, one) for _ in range(33)])
+    together = space.sample(33, all_at_once)
+    assert (singly.dtype, singly.tolist()) == (together.dtype, together.tolist())
+    assert one.bit_generator.state == all_at_once.bit_generator.state
+
+
 @each_space
 def test_an_encoding_that_is_none_is_refused(space):
     bad = np.full((2, *space.encoded_shape), -128, dtype=space.encoded_dtype)

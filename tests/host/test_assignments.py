@@ -54,6 +54,20 @@ def test_an_id_that_was_never_given_is_not_found():
     assert (table.find(unknown) == -1).all()
 
 
+def test_a_slot_whose_generations_are_spent_begins_anew_and_the_others_go_on():
+    last = 2**30 - 1
+    table = AssignmentTable((), np.dtype(np.int64), capacity=4)
+    state = table.state_dict()
+    state["generation"][:] = [last, last - 1, 5, last]
+    state["num_opened"] = 2 * last
+    table.load_state_dict(state)
+    ids = table.open(np.arange(4), 0, 1).tolist()
+    assert [(each & 0xFFFFFFFF, each >> 32) for each in ids] == [(0, 1), (1, last), (2, 6), (3, 1)]
+    assert max(ids) < 2**62
+    assert table.state_dict()["generation"].tolist() == [1, last, 6, 1]
+    assert table.state_dict()["generation"].dtype == np.uint32
+
+
 def test_tasks_of_any_shape_are_kept():
     table = AssignmentTable((2, 3), np.dtype(np.float32))
     tasks = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
