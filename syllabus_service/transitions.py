@@ -52,7 +52,8 @@ class Transitions:
     def __init__(self, state: CurriculumState) -> None:
         self.state = state
         self.failures: list[CurriculumFailure] = []
-        self._columnar = type(state.curriculum).update_on_episodes is not Curriculum.update_on_episodes
+        overridden = type(state.curriculum).update_on_episodes is not Curriculum.update_on_episodes
+        self._columnar = overridden and not state.curriculum.one_at_a_time
 
     def run(self, command: c.Command) -> Answer:
         """Apply a command."""
@@ -86,6 +87,8 @@ class Transitions:
             self._apply_progress(command, metrics.progress, session, reply)
         if metrics.episodes is not None:
             self._apply_episodes(command, metrics.episodes, session, reply)
+        if metrics.steps is not None:
+            self._guarded(command.session_id, "on_reported", self.state.curriculum.on_reported)
         if len(metrics.released):
             self._apply_released(command, metrics.released, session, reply)
         if metrics.close:
@@ -154,9 +157,14 @@ class Transitions:
         batch = reported.batch(found.tasks)
         if len(found.rows) < len(reported.assignment_ids):
             batch = batch.select(found.rows)
-        taken = self._at_once(
-            command, "update_on_step_batch", len(batch), lambda: self.state.curriculum.update_on_step_batch(batch)
+        runs = batch.runs() if self.state.curriculum.one_at_a_time else [(0, len(batch))]
+        told = self._one_by_one(
+            command,
+            "update_on_step_batch",
+            len(runs),
+            lambda run: self.state.curriculum.update_on_step_batch(batch.select(slice(*runs[run]))),
         )
+        taken = np.repeat(told, [stop - start for start, stop in runs])
         self._refuse(found.rows[~taken], pb.BATCH_PART_STEPS, reply)
 
     def _apply_released(self, command: c.Command, released: np.ndarray, session: Session, reply: pb.BatchReply) -> None:

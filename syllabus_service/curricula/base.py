@@ -42,6 +42,13 @@ class Curriculum:
     requires_step_updates: bool = False
     """Whether environments must send step batches."""
 
+    one_at_a_time: bool = False
+    """Whether updates get one episode, or one run of steps of one environment and episode, in each call.
+
+    So one that raises is refused alone, and the others of its batch count. Episodes come so anyway where only
+    ``update_on_episode`` is overridden.
+    """
+
     state_fields: tuple[str, ...] | None = None
     """Names of the attributes that make up the state: arrays, plain values, or nested dicts and lists of them.
 
@@ -139,6 +146,9 @@ class Curriculum:
 
     def update_on_step_batch(self, batch: StepBatch) -> None:
         """Take environment steps; called only where ``requires_step_updates``."""
+
+    def on_reported(self) -> None:
+        """Learn that all of a report that had steps was told: its steps, its progress and its episodes."""
 
     def custom_update(self, **metrics: Any) -> Mapping[str, np.ndarray] | None:
         """Take what only the learner knows, as named arrays and plain values. May answer with named arrays.

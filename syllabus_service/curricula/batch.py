@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -86,3 +87,9 @@ class StepBatch(_Rows):
     """int64 (s,): environments."""
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     """(s, ...) each: further arrays by name, such as ``observation``."""
+
+    def runs(self) -> list[tuple[int, int]]:
+        """First row, and the one behind the last, of each run of steps of one environment and one episode."""
+        ends = self.terminated | self.truncated
+        cuts = np.flatnonzero((np.diff(self.env_ids) != 0) | ends[:-1]) + 1
+        return list(pairwise([0, *cuts.tolist(), len(self)])) if len(self) else []

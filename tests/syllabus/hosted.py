@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import syllabus
-from syllabus.curricula import OnlineLearningProgress
+from syllabus.curricula import OnlineLearningProgress, PrioritizedLevelReplay
 from syllabus.task_space import DiscreteTaskSpace
 
 from syllabus_client.task_spaces import TaskSpace
@@ -55,3 +55,43 @@ class HostedSyncTest(SyllabusCurriculum):
             "returns": np.array(stats["total_reward"]),
             "counts": counts,
         }
+
+
+class StepsAsValue:
+    """In place of Syllabus's evaluator: the value of an observation is the first number of its ``place``."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+
+    def get_value(self, observations: Any, *_: Any) -> Any:
+        """Values (n, 1) of n observations."""
+        import torch
+
+        for each in observations:
+            self.keys |= set(each)
+        return torch.tensor([[float(each["place"][0])] for each in observations]), None, {}
+
+
+class HostedLevelReplay(SyllabusCurriculum):
+    """Syllabus's prioritized level replay, which is sent observations and values them itself."""
+
+    def __init__(self, task_space: TaskSpace, *, seed: int | None = None) -> None:
+        self.evaluator = StepsAsValue()
+
+        def make() -> Any:
+            # Under the default schedule a draw asks an evaluator for its environments once all levels have been seen.
+            return PrioritizedLevelReplay(
+                DiscreteTaskSpace(task_space.num_tasks),
+                None,
+                task_sampler_kwargs_dict={"replay_schedule": "fixed"},
+                num_steps=4,
+                num_processes=2,
+                evaluator=self.evaluator,
+            )
+
+        super().__init__(task_space, make=make, seed=seed)
+
+    def custom_update(self, **metrics: Any) -> dict[str, np.ndarray]:
+        """Answer with the scores of all tasks, and what the observations were made of."""
+        keys = np.array(len(self.evaluator.keys - {"place"}))
+        return {"scores": np.asarray(self._hosted._task_sampler.task_scores), "other_keys": keys}

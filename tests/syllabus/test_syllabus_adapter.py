@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from syllabus_client import CurriculumClient, GymnasiumSyncWrapper, make_multiprocessing_curriculum
+from syllabus_client import CurriculumClient, GymnasiumSyncWrapper, SessionSettings, make_multiprocessing_curriculum
 from syllabus_client.task_spaces import BoxTaskSpace, DiscreteTaskSpace, MultiDiscreteTaskSpace
 from syllabus_service.curricula import EpisodeBatch, StepBatch
 from syllabus_service.curricula.syllabus_adapter import SyllabusCurriculum, host_syllabus, task_space_of
@@ -315,7 +315,9 @@ def test_a_restarted_service_draws_on_as_if_nothing_had_happened(hosting: Servic
     for name, kill in (("alone", False), ("killed", True)):
         curriculum = CurriculumClient(hosting.target, curriculum=name)
         curriculum.create(ALLOWED + "HostedOnlineLearningProgress", DiscreteTaskSpace(N), seed=3)
-        env = GymnasiumSyncWrapper(ledger := LedgerEnv(), hosting.target, curriculum=name)
+        # Drawn at the reset: it learns, so a task that is held ready would depend on when it was drawn.
+        settings = SessionSettings(prefetch=0)
+        env = GymnasiumSyncWrapper(ledger := LedgerEnv(), hosting.target, curriculum=name, settings=settings)
         _play(env, 40)
         if kill:
             hosting.restart()
