@@ -10,26 +10,27 @@ import numpy as np
 from syllabus_client.wrappers._session_link import SessionLink
 
 BATCH_ROWS = 64  #: steps that wait for each other, at most; an episode's end sends them sooner
-MAX_OBSERVATION_BYTES = 1 << 20  #: largest observation that travels, in bytes
+MAX_OBSERVATION_BYTES = 1 << 20  #: largest observation of one environment that travels, in bytes
 
 
 class ObservationTooLargeError(ValueError):
     """An observation is too large, or of a kind that does not travel."""
 
 
-def observation_columns(observation: Any, remove_keys: Collection[str]) -> dict[str, np.ndarray]:
+def observation_columns(observation: Any, remove_keys: Collection[str], *, num_envs: int = 1) -> dict[str, np.ndarray]:
     """The arrays of an observation, by name: ``observation``, or ``observation.KEY`` for each entry of a dict.
 
     Args:
-        observation: an array, a number, or nested dicts and tuples of them.
+        observation: an array, a number, or nested dicts and tuples of them; of a vector environment, (num_envs, ...).
         remove_keys: names, as above without the leading ``observation.``, that stay behind; or ``observation`` itself.
+        num_envs: environments that it is of, each with an equal share of its bytes.
 
-    Raises ObservationTooLargeError beyond MAX_OBSERVATION_BYTES, or where an entry is not numeric.
+    Raises ObservationTooLargeError beyond MAX_OBSERVATION_BYTES of one environment, or where an entry is not numeric.
     """
     if "observation" in remove_keys:
         return {}
     columns = dict(_flatten("observation", observation, remove_keys))
-    size = sum(each.nbytes for each in columns.values())
+    size = sum(each.nbytes for each in columns.values()) // num_envs
     if size > MAX_OBSERVATION_BYTES:
         raise ObservationTooLargeError(
             f"the curriculum requires step updates, and an observation has {size} bytes where at most "

@@ -7,6 +7,7 @@ from typing import Any
 from pettingzoo.utils.env import ActionType, AgentID, ObsType, ParallelEnv
 from pettingzoo.utils.wrappers.base_parallel import BaseParallelWrapper
 
+from syllabus_client.errors import NotSupportedError
 from syllabus_client.settings import SessionSettings
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_client.wrappers._episode import Episode
@@ -56,7 +57,7 @@ class PettingZooSyncWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
 
     Each agent's info gets ``task`` (encoded) and ``task_purpose`` ("train" or "evaluate"). An agent's info may hold
     ``episode_metrics``, scalars by name, in the episode's last step; where several agents give one, their mean counts.
-    Steps are not sent, so a curriculum that requires step updates learns from the episodes alone.
+    Steps are not sent: agents come and go within an episode. So a curriculum that requires them is refused.
 
     Args:
         env: a parallel environment whose ``reset`` takes ``new_task``.
@@ -104,7 +105,15 @@ class PettingZooSyncWrapper(BaseParallelWrapper[AgentID, ObsType, ActionType]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[AgentID, ObsType], dict[AgentID, dict[str, Any]]]:
-        """Reset the environment to the curriculum's next task. Raises as ``GymnasiumSyncWrapper.reset`` does."""
+        """Reset the environment to the curriculum's next task.
+
+        Raises NotSupportedError for a curriculum that requires step updates, and as ``GymnasiumSyncWrapper.reset``.
+        """
+        if self._episode.link.session.requires_step_updates:
+            raise NotSupportedError(
+                "the curriculum requires step updates, which PettingZooSyncWrapper does not send: report what it needs "
+                "from the learner by custom_update, or choose a curriculum that learns from episodes"
+            )
         observations, infos = self._episode.start(
             lambda task: self.env.reset(seed=seed, options=options, new_task=task), self._running_task
         )

@@ -299,7 +299,7 @@ class VectorSyncWrapper(
         infos: Mapping[str, Any],
     ) -> None:
         rows = counted & np.isfinite(rewards)
-        arrays = observation_columns(observations, self._remove_keys)
+        arrays = observation_columns(observations, self._remove_keys, num_envs=len(rows))
         if self._mode == AutoresetMode.SAME_STEP and "final_obs" in infos:  # observations are the next episodes' first
             for row in np.flatnonzero(rows & ended):
                 for name, value in observation_columns(infos["final_obs"][row], self._remove_keys).items():

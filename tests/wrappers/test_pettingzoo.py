@@ -10,6 +10,7 @@ import gymnasium as gym
 import pytest
 from pettingzoo import ParallelEnv
 
+from syllabus_client.errors import NotSupportedError
 from syllabus_client.settings import SessionSettings
 from syllabus_client.wrappers import NoTaskInResetError, PettingZooSyncWrapper, PettingZooTaskWrapper
 from tests.wrappers.conftest import Recorded
@@ -144,3 +145,12 @@ def test_a_task_wrapper_gives_it_a_task(record: Record) -> None:
 def test_it_survives_pickle_before_use() -> None:
     env = pickle.loads(pickle.dumps(PettingZooSyncWrapper(Relay(), "unix:/nowhere", curriculum="c")))
     assert isinstance(env.unwrapped, Relay)
+
+
+def test_a_curriculum_that_requires_steps_is_refused_at_the_first_reset(record: Record) -> None:
+    service = record(steps=True)
+    env = PettingZooSyncWrapper(Relay(), service.queue, settings=FRESH)
+    with pytest.raises(NotSupportedError, match="requires step updates, which PettingZooSyncWrapper does not send"):
+        env.reset()
+    env.close()
+    assert "task" not in service.columns()

@@ -12,7 +12,12 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from syllabus_client.settings import SessionSettings
-from syllabus_client.wrappers import MissingVectorTasksError, NextTaskWrapper, VectorSyncWrapper
+from syllabus_client.wrappers import (
+    MissingVectorTasksError,
+    NextTaskWrapper,
+    ObservationTooLargeError,
+    VectorSyncWrapper,
+)
 from tests.wrappers.conftest import Recorded
 from tests.wrappers.environments import LedgerEnv, Run, VectorLedgerEnv
 
@@ -175,6 +180,39 @@ def test_steps_travel_with_the_task_and_the_observation_that_they_led_to(record:
         assert [columns["step_terminated"][row] for row in rows] == [False] * (length - 1) + [True]
         assert [columns["step_reward"][row] for row in rows] == [task + 0.5] * length
     assert set(columns["step_env_id"]) == {40, 41, 42}
+
+
+class VectorCamera(VectorLedgerEnv):
+    """Observes an image of so many kilobytes in each environment."""
+
+    kilobytes = 400  # more than 1 MiB in three of them
+
+    def _observe(self) -> Any:
+        images = np.zeros((self.num_envs, self.kilobytes, 1024), np.uint8)
+        images[:, 0, 0] = self.steps
+        return {"image": images}
+
+
+def test_the_limit_of_an_observation_is_that_of_each_environment(record: Record) -> None:
+    service = record(num_tasks=1000, steps=True)
+    env = VectorSyncWrapper(VectorCamera(3, AutoresetMode.NEXT_STEP), service.queue, settings=FRESH)
+    env.reset()
+    env.step(np.zeros(3, dtype=np.int64))
+    env.close()
+    told = service.client.custom_update(tell=True)
+    assert told["step_observation.image"].shape == (3, 400, 1024)
+    assert told["step_observation.image"][:, 0, 0].tolist() == [1, 1, 1]
+
+
+def test_an_observation_of_one_environment_that_is_too_large_is_an_error(record: Record) -> None:
+    service = record(num_tasks=1000, steps=True)
+    camera = VectorCamera(2, AutoresetMode.NEXT_STEP)
+    camera.kilobytes = 1025
+    env = VectorSyncWrapper(camera, service.queue, settings=FRESH)
+    env.reset()
+    with pytest.raises(ObservationTooLargeError, match="has 1049600 bytes where at most 1048576 travel"):
+        env.step(np.zeros(2, dtype=np.int64))
+    env.close()
 
 
 def test_environments_count_on_from_the_first_id(record: Record) -> None:
