@@ -8,6 +8,8 @@ import numpy as np
 
 from syllabus_client import TaskWrapper
 
+LENGTHS = (0.1, 0.25, 0.5, 1.0, 2.0)  #: half lengths of the pole in metres, of which CartPole-v1 has 0.5
+
 
 class PoleLength(TaskWrapper[np.ndarray, int]):
     """CartPole whose task is half the length of its pole, in metres; CartPole-v1 has 0.5."""

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from examples.minigrid_levels import FlatView, MiniGridLevel
 from syllabus_client import DiscreteTaskSpace, MultiProcessingSyncWrapper, make_multiprocessing_curriculum
-from syllabus_service.curricula.prioritized_level_replay import PrioritizedLevelReplay
+from syllabus_service.curricula.prioritized_level_replay import PrioritizedLevelReplay as PLR
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> list[float]:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)  # networks this small are slower on several
     writer = SummaryWriter(args.log_dir)
-    curriculum, *queue = make_multiprocessing_curriculum(PrioritizedLevelReplay(DiscreteTaskSpace(200), seed=args.seed))
+    curriculum, *queue = make_multiprocessing_curriculum(PLR(DiscreteTaskSpace(200), gamma=args.gamma, seed=args.seed))
 
     def make_env() -> gym.Env:
         env = gym.wrappers.RecordEpisodeStatistics(FlatView(gym.make(args.env_id)))

@@ -9,7 +9,6 @@ paper, scissors is an AEC environment; PettingZoo's own conversion makes a paral
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pettingzoo
@@ -54,7 +53,7 @@ class AgainstOpponent(PettingZooTaskWrapper[str, Any, int]):
     def __init__(self, env: Any, curriculum: CurriculumClient) -> None:
         super().__init__(env)
         self.learner, self._opponent = self.possible_agents
-        self._agent = functools.lru_cache(maxsize=16)(curriculum.get_agent)
+        self._curriculum = curriculum
         self._policy = Policy()
         self._observation: Any = None
 
@@ -64,7 +63,8 @@ class AgainstOpponent(PettingZooTaskWrapper[str, Any, int]):
         return [self.learner] if self.learner in self.env.agents else []
 
     def change_task(self, new_task: int) -> None:
-        self._policy.load_state_dict(load(self._agent(new_task)))
+        # Asked for at each game, as ids are used again once there are more agents than ids.
+        self._policy.load_state_dict(load(self._curriculum.get_agent(new_task)))
         self.task = new_task
 
     def reset(self, seed: Any = None, options: Any = None, new_task: Any = None) -> Any:

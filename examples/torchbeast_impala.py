@@ -12,7 +12,7 @@ import torch
 from torch import multiprocessing, nn
 from torch.nn import functional
 
-from examples.cartpole_lengths import PoleLength
+from examples.cartpole_lengths import LENGTHS, PoleLength
 from syllabus_client import DiscreteTaskSpace, MultiProcessingSyncWrapper, make_multiprocessing_curriculum
 from syllabus_service.curricula import create
 
@@ -141,7 +141,7 @@ def main(args: argparse.Namespace) -> list[float]:
     """Train; the return of each episode, as the actors wrote it into the buffers."""
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    lengths = create("online_learning_progress", DiscreteTaskSpace([0.1, 0.25, 0.5, 1.0, 2.0]), seed=args.seed)
+    lengths = create("online_learning_progress", DiscreteTaskSpace(LENGTHS), seed=args.seed)
     curriculum, task_queue, update_queue = make_multiprocessing_curriculum(lengths)
 
     def make_env() -> gym.Env:

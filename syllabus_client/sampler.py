@@ -38,7 +38,7 @@ class CurriculumSampler:
     sharding: each draws its own prompts, from the one distribution of the run. A trainer that gives every rank the same
     stream of indices and cuts it up afterwards (TRL and others on ``accelerate``) needs ``distributed=True``: rank 0
     draws, and rank 0 reports. Iterating, and each call of ``report``, is then collective: every rank does it, in the
-    same order, each with its own rows.
+    same order, each with its own rows. What one rank raises there, all of them raise, so that none waits for it.
 
     **Resuming.** ``state_dict`` says where the epoch is and which prompts are under way, for torchdata's
     ``StatefulDataLoader`` or by hand. What the curriculum has learned is on the service, or in a checkpoint beside the
@@ -128,7 +128,8 @@ class CurriculumSampler:
         if not self._resumed:
             self._batch, self._prompts, self._position = 0, [], 0
         self._resumed = False
-        while self._batch < self.num_batches:
+        num_batches = self._ranks.from_first(lambda: self.num_batches)
+        while self._batch < num_batches:
             if not self._prompts:
                 self._prompts = self._ranks.from_first(self._draw)
             rows = self._rows()
@@ -151,11 +152,12 @@ class CurriculumSampler:
 
         Raises ValueError, naming the argument, before anything is reported.
         """
-        own = Rollouts.read(self._num_tasks, indices, rewards, progress, lengths, metrics)
-        gathered = self._ranks.to_first(own)
-        if gathered is None:
-            return
-        columns = Rollouts.joined(gathered)
+        gathered = self._ranks.to_first(
+            lambda: Rollouts.read(self._num_tasks, indices, rewards, progress, lengths, metrics)
+        )
+        self._ranks.from_first(lambda: self._report(Rollouts.joined(gathered or [])))
+
+    def _report(self, columns: Rollouts) -> None:
         session = self._link.session
         session.report_episodes(
             self._drawn.take(columns.indices),

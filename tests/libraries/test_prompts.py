@@ -127,6 +127,50 @@ def rank(number: int, world: int, directory: str, target: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+class Unpicklable(Exception):
+    """What no other process can be handed."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one)
+
+
+def failing_rank(number: int, world: int, directory: str, target: str) -> None:
+    """One rank, of which the second has a bad reward, and later the first one a draw that fails."""
+    torch.distributed.init_process_group("gloo", f"file://{directory}/ranks", rank=number, world_size=world)
+    said = []
+    with CurriculumSampler(target, curriculum="prompts", **SIZES, distributed=True) as sampler:
+        stream = iter(sampler)
+        rows = [next(stream) for _ in range(12)]
+        try:
+            sampler.report(rows, [float("nan") if number == 1 else 1.0] * 12)
+        except ValueError as error:
+            said.append(f"{error}; {error.__notes__[0]}")
+        sampler.report(rows[number * 6 : (number + 1) * 6], [1.0] * 6)  # they go on together
+        sampler.flush()
+
+        def fail() -> list[int]:
+            raise Unpicklable("no prompts", "today")
+
+        sampler._draw = fail  # of which only the first rank's is called
+        try:
+            next(stream)
+        except (Unpicklable, RuntimeError) as error:
+            said.append(str(error))
+        torch.distributed.barrier()
+    torch.save(said, f"{directory}/{number}")
+    torch.distributed.destroy_process_group()
+
+
+def test_what_one_rank_raises_is_raised_in_all_of_them(learner: CurriculumClient, tmp_path: Path) -> None:
+    arguments = (2, str(tmp_path), learner.target.address)
+    torch.multiprocessing.start_processes(failing_rank, arguments, nprocs=2, start_method="fork")
+    first, second = (torch.load(tmp_path / str(number)) for number in range(2))
+    assert first[0] == second[0] == "rewards: expected finite numbers; in rank 1 of the trainer"
+    assert first[1] == "no prompts"
+    assert second[1] == "Unpicklable: no prompts"
+    assert learner.summary().num_episodes == 12
+
+
 def test_ranks_that_share_a_stream_see_the_same_one_and_report_as_one(
     learner: CurriculumClient, tmp_path: Path
 ) -> None:
