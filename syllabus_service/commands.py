@@ -415,7 +415,7 @@ def _decode_custom_update(request: pb.CustomUpdateRequest) -> CustomUpdate:
 
 def _not_negative(tensor: pb.Tensor, path: str, rows: int) -> np.ndarray:
     array = codec.column(tensor, path, np.int64, (), rows)
-    if (array < 0).any():
+    if rows and array.min() < 0:
         row = int(np.flatnonzero(array < 0)[0])
         raise codec.InvalidFieldError(f"{path}[{row}]", f"expected at least 0, got {array[row]}")
     return array

@@ -9,26 +9,31 @@ import numpy as np
 from syllabus_service.curricula import EpisodeBatch
 from syllabus_service.table_rows import put_rows
 
-DENSE_TASKS = 1 << 22  #: up to this many tasks every task has its row from the start (48 bytes each)
+DENSE_TASKS = 1 << 22  #: up to this many tasks every task has its row from the start (40 bytes each)
 SPARSE_ROWS = 1 << 18  #: beyond, rows are given to the first so many tasks that have an episode
 
-_COLUMNS = ("num_episodes", "return_mean", "return_m2", "length_mean", "length_m2", "num_successes")
+_MOMENTS = ("return_mean", "return_m2", "length_mean", "length_m2")
 _COUNTS = ("num_episodes", "num_successes")
+_COLUMNS = ("num_episodes", *_MOMENTS, "num_successes")
+_MOST_NARROW = np.iinfo(np.uint32).max
 
 
 class EpisodeColumns:
     """Running count, mean and variance of returns and lengths, and successes, for a number of rows.
 
     Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979), eq. 2.1, so a mean and a variance do
-    not suffer from the cancellation of sums of squares. O(n) for n episodes. The six numbers of a row lie together: a
-    batch over many tasks waits for memory once a row. Counts are float64 there, exact up to 2**53.
+    not suffer from the cancellation of sums of squares. O(n) for n episodes. The numbers of a row lie together: a batch
+    over many tasks waits for memory twice a row. 40 bytes a row; 48 once a count has passed 2**32 - 1: then all counts
+    are kept in 64 bits. They are computed with as float64, exact up to 2**53.
     """
 
     def __init__(self, rows: int) -> None:
-        self._table = np.zeros((rows, len(_COLUMNS)))
+        self._counts = np.zeros((rows, len(_COUNTS)), np.uint32)
+        self._most = 0  # no count is larger
+        self._moments = np.zeros((rows, len(_MOMENTS)))
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._counts)
 
     @property
     def num_episodes(self) -> np.ndarray:
@@ -37,54 +42,70 @@ class EpisodeColumns:
 
     def grow(self, rows: int) -> None:
         """Append empty rows."""
-        self._table = np.concatenate([self._table, np.zeros((rows, len(_COLUMNS)))])
+        self._counts = np.concatenate([self._counts, np.zeros((rows, len(_COUNTS)), self._counts.dtype)])
+        self._moments = np.concatenate([self._moments, np.zeros((rows, len(_MOMENTS)))])
 
     def add(self, rows: np.ndarray, returns: np.ndarray, lengths: np.ndarray, successes: np.ndarray) -> None:
-        """Count n episodes: the row of each, its return, its length in steps, and whether it succeeded."""
-        if len(self._table) <= 4 * len(rows):  # all rows cost less than to find out which there are
-            touched, group = np.arange(len(self._table)), rows
-        else:
-            touched, group = self._distinct(rows)
-        size = len(touched)
+        """Count n episodes: the row of each, its return and its length, float64, and whether it succeeded."""
+        everywhere = len(self) <= 4 * len(rows)  # all rows cost less than to find out which there are
+        touched, group = (None, rows) if everywhere else self._distinct(rows)
+        counts = self._counts if touched is None else self._counts.take(touched, axis=0)
+        moments = self._moments if touched is None else self._moments.take(touched, axis=0)
+        size = len(counts)
         new = np.bincount(group, minlength=size).astype(np.float64)
-        before = self._table.take(touched, axis=0).T.copy()
-        old = before[0].copy()
-        before[0] += new
-        total = np.maximum(before[0], 1.0)
-        divisor, share = np.maximum(new, 1.0), new / total
+        divisor = np.maximum(new, 1.0)
+        both = counts.T.astype(np.float64)
+        old = both[0].copy()
+        both[0] += new
+        both[1] += np.bincount(group, successes, size)
+        share = new / np.maximum(both[0], 1.0)
         weight = old * share
         some = new > 0
-        for values, mean, m2 in ((returns, before[1], before[2]), (lengths.astype(np.float64), before[3], before[4])):
-            new_mean = np.bincount(group, weights=values, minlength=size) / divisor
+        merged = moments.T.copy()
+        for values, mean, m2 in ((returns, merged[0], merged[1]), (lengths, merged[2], merged[3])):
+            new_mean = np.bincount(group, values, size)
+            new_mean /= divisor
             deviation = values - new_mean.take(group)
+            deviation *= deviation
             delta = np.where(some, new_mean - mean, 0.0)
             mean += delta * share
-            m2 += np.bincount(group, weights=deviation * deviation, minlength=size) + delta * delta * weight
-        before[5] += np.bincount(group, weights=successes, minlength=size)
-        put_rows(self._table, touched, before.T.copy())
+            delta *= delta
+            delta *= weight
+            delta += np.bincount(group, deviation, size)
+            m2 += delta
+        counts = both.T.astype(self._counts_dtype(both[0], len(rows)), order="C")
+        moments = merged.T.copy()
+        if touched is None:
+            self._counts, self._moments = counts, moments
+        else:
+            put_rows(self._counts, touched, counts)
+            put_rows(self._moments, touched, moments)
 
     def add_all(self, returns: np.ndarray, lengths: np.ndarray, successes: np.ndarray) -> None:
-        """Count n episodes, n > 0, in the first row."""
+        """Count n episodes, n > 0, in the first row; see ``add``."""
         new = len(returns)
-        row = self._table[0]
-        old = row[0]
+        old, before = self._counts[0].tolist()
         total = old + new
-        for number, values in ((1, returns), (3, lengths.astype(np.float64))):
-            new_mean = values.sum() / new
+        moments = self._moments[0].tolist()
+        for number, values in ((0, returns), (2, lengths)):
+            new_mean = float(values.sum()) / new
             deviation = values - new_mean
-            delta = new_mean - row[number]
-            row[number] += delta * (new / total)
-            row[number + 1] += (deviation * deviation).sum() + delta * delta * (old * (new / total))
-        row[5] += np.count_nonzero(successes)
-        row[0] = total
+            deviation *= deviation
+            delta = new_mean - moments[number]
+            moments[number] += delta * (new / total)
+            moments[number + 1] += float(deviation.sum()) + delta * delta * (old * (new / total))
+        self._counts_dtype(np.array([total]), new)
+        self._counts[0] = total, before + np.count_nonzero(successes)
+        self._moments[0] = moments
 
     def rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of chosen rows, named as in the wire's EpisodeStatistics; NaN where a row has no episode."""
-        count, return_mean, return_m2, length_mean, length_m2, successes = self._table.take(rows, axis=0).T
+        count, successes = self._counts.take(rows, axis=0).T.astype(np.int64)
+        return_mean, return_m2, length_mean, length_m2 = self._moments.take(rows, axis=0).T
         some = count > 0
         divisor = np.where(some, count, 1)
         return {
-            "num_episodes": count.astype(np.int64),
+            "num_episodes": count,
             "return_mean": np.where(some, return_mean, np.nan),
             "return_std": np.where(some, np.sqrt(return_m2 / divisor), np.nan),
             "length_mean": np.where(some, length_mean, np.nan),
@@ -98,27 +119,42 @@ class EpisodeColumns:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore exactly the state that ``state_dict`` gave."""
-        self._table = np.empty((len(state[_COLUMNS[0]]), len(_COLUMNS)))
-        for number, name in enumerate(_COLUMNS):
-            self._table[:, number] = state[name]
+        rows = len(state[_COLUMNS[0]])
+        self._most = max(int(state[name].max(initial=0)) for name in _COUNTS)
+        self._counts = np.empty((rows, len(_COUNTS)), np.uint32 if self._most <= _MOST_NARROW else np.uint64)
+        self._moments = np.empty((rows, len(_MOMENTS)))
+        for table, names in ((self._counts, _COUNTS), (self._moments, _MOMENTS)):
+            for number, name in enumerate(names):
+                table[:, number] = state[name]
 
     def column(self, name: str) -> np.ndarray:
         """(rows,): one of ``_COLUMNS``; int64 for counts, otherwise float64. O(rows)."""
-        return self._table[:, _COLUMNS.index(name)].astype(np.int64 if name in _COUNTS else np.float64)
+        if name in _COUNTS:
+            return self._counts[:, _COUNTS.index(name)].astype(np.int64)
+        return self._moments[:, _MOMENTS.index(name)].copy()
+
+    def _counts_dtype(self, counts: np.ndarray, added: int) -> np.dtype:
+        """The dtype that counts need when ``added`` episodes have made of some of them ``counts``; they are kept so."""
+        self._most += added
+        if self._most > _MOST_NARROW and self._counts.dtype == np.uint32:
+            self._most = int(max(counts.max(), self._counts[:, 0].max()))
+            if self._most > _MOST_NARROW:
+                self._counts = self._counts.astype(np.uint64)
+        return self._counts.dtype
 
     def _distinct(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The distinct rows, int64 (m,), and for each of ``rows`` which of them it is, int64 (n,). O(n), in any order.
 
         The counts of these rows serve as the place where each row's number is noted, and then come back.
         """
-        counts, place = self._table.reshape(-1), rows * len(_COLUMNS)  # of the first column
-        kept, numbers = counts.take(place), np.arange(len(rows), dtype=np.float64)
+        counts, place = self._counts.reshape(-1), rows * len(_COUNTS)  # of the first column
+        kept, numbers = counts.take(place), np.arange(len(rows), dtype=counts.dtype)
         counts[place] = numbers
         last = counts.take(place) == numbers
-        touched = rows[last]
-        counts[place[last]] = np.arange(len(touched), dtype=np.float64)
+        touched, place_of_last = rows[last], place[last]
+        counts[place_of_last] = numbers[: len(touched)]
         group = counts.take(place).astype(np.int64)
-        counts[place[last]] = kept[last]
+        counts[place_of_last] = kept[last]
         return touched, group
 
 
@@ -140,17 +176,17 @@ class EpisodeStatistics:
         """Count a batch whose tasks have these indices, int64 (n,), or None where the space is not enumerable."""
         if not len(batch):
             return
-        successes = batch.progress >= 1.0
-        self.total.add_all(batch.episode_returns, batch.lengths, successes)
+        columns = batch.episode_returns, batch.lengths.astype(np.float64), batch.progress >= 1.0
+        self.total.add_all(*columns)
         if index is None:
             return
         if self._dense:
-            self.per_task.add(index, batch.episode_returns, batch.lengths, successes)
+            self.per_task.add(index, *columns)
             return
         rows = self._give_rows(index)
         kept = rows >= 0
         if kept.any():
-            self.per_task.add(rows[kept], batch.episode_returns[kept], batch.lengths[kept], successes[kept])
+            self.per_task.add(rows[kept], *(column[kept] for column in columns))
 
     def tasks_by_count(self, top_n: int = 0) -> np.ndarray:
         """int64: the tasks that have an episode, by id; or the top_n of them with most episodes, most first. O(N)."""

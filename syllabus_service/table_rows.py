@@ -1,4 +1,4 @@
-"""Rows of a two-dimensional table, written together."""
+"""Rows of a table, written together."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 
 def put_rows(table: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
-    """``table[places] = rows``, where both are contiguous and of one dtype and width; a third of numpy's time.
+    """``table[places] = rows``, where both are contiguous and their rows of one layout; a third of numpy's time.
 
     Numpy copies such rows element by element; as opaque blocks it copies each in one piece. O(rows).
     """
-    block = _block(table.shape[1] * table.itemsize)
+    block = _block(table.strides[0])
     table.view(block).reshape(-1)[places] = rows.view(block).reshape(-1)
 
 

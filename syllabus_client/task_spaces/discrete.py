@@ -136,8 +136,8 @@ class DiscreteTaskSpace(TaskSpace):
 
     def contains_encoded(self, encoded: np.ndarray) -> np.ndarray:
         encoded = self._rows(encoded)
-        if encoded.dtype == np.int64:  # as they are drawn and travel
-            return (encoded >= 0) & (encoded < self.num_tasks)
+        if encoded.dtype == np.int64:  # as they are drawn and travel; what is negative is beyond any number of tasks
+            return encoded.view(np.uint64) < self.num_tasks
         ids, valid = whole_numbers(encoded)
         return valid & (ids >= 0) & (ids < self.num_tasks)
 

@@ -85,3 +85,46 @@ def test_a_space_that_is_not_enumerable_has_a_total():
     assert total["return_mean"].tolist() == [3.0]
     assert total["success_rate"].tolist() == [0.5]
     assert len(found.tasks_by_count()) == 0
+
+
+def test_counts_beyond_32_bits_are_exact_and_survive_a_snapshot():
+    found = EpisodeStatistics(3)
+    state = found.state_dict()
+    state["per_task"]["num_episodes"][1] = state["total"]["num_episodes"][0] = 2**32 - 2
+    state["per_task"]["num_successes"][1] = 2**32 - 3
+    found.load_state_dict(state)
+    part = batch([(1, 2.0, 10, 1.0)] * 3 + [(0, 1.0, 5, 1.0)])
+    found.add(part, part.tasks)
+    assert found.per_task.num_episodes.tolist() == [1, 2**32 + 1, 0]
+    assert found.per_task.column("num_successes").tolist() == [1, 2**32, 0]
+    assert found.total.num_episodes.tolist() == [2**32 + 2]
+    assert found.of_tasks(np.array([1]))["num_episodes"].tolist() == [2**32 + 1]
+    again = EpisodeStatistics(3)
+    again.load_state_dict(found.state_dict())
+    again.add(part, part.tasks)
+    assert again.per_task.num_episodes.tolist() == [2, 2**32 + 4, 0]
+    assert again.total.num_episodes.tolist() == [2**32 + 6]
+
+
+def test_counts_beyond_32_bits_are_exact_where_few_of_many_tasks_have_an_episode():
+    found = EpisodeStatistics(100)
+    state = found.state_dict()
+    state["per_task"]["num_episodes"][:] = np.arange(100) + 2**32 - 50
+    found.load_state_dict(state)
+    part = batch([(7, 2.0, 10, 1.0), (60, 2.0, 10, 1.0), (7, 2.0, 10, 1.0)])
+    found.add(part, part.tasks)
+    expected = np.arange(100) + 2**32 - 50
+    expected[7] += 2
+    expected[60] += 1
+    assert found.per_task.num_episodes.tolist() == expected.tolist()
+
+
+def test_a_task_that_many_episodes_take_beyond_32_bits_while_others_are_counted_has_them_all():
+    found = EpisodeStatistics(100)
+    state = found.state_dict()
+    state["per_task"]["num_episodes"][7] = 2**32 - 2
+    found.load_state_dict(state)
+    other, same = batch([(8, 1.0, 1, 0.0)]), batch([(7, 1.0, 1, 0.0)])
+    for part in (other, other, same, other, same, same):
+        found.add(part, part.tasks)
+    assert found.per_task.num_episodes[[7, 8]].tolist() == [2**32 + 1, 3]
