@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 
 class StoreError(Exception):
@@ -68,14 +68,17 @@ class Store(ABC):
 
     A curriculum has one writer, the store that created it or that last took it over; the fence is what keeps the
     others out. A store that only one process can have open (SQLite's, by a lock that the kernel keeps) is fenced by
-    being open. One that several can reach (PostgreSQL's) takes an epoch when it is opened, higher than any before, and
-    every write compares it with that of the curriculum's writer: the later one prevails, and the earlier one, which may
+    being open. One that several can reach (PostgreSQL's) takes an epoch when it is opened, higher than any before: only
+    a later one takes a curriculum over. Every write compares the writer with who writes, and the earlier one, which may
     have been paused or cut off and know nothing, is told by StoreFencedError from ``append``, ``last_position``,
     ``save_snapshot``, ``trim`` and ``delete_curriculum``.
 
     Every method may raise StoreUnavailableError. Those that take the name of a curriculum raise CurriculumMissingError
     where there is none.
     """
+
+    is_shared: ClassVar[bool] = False
+    """Whether other processes may create curricula in it while it is open, so that what there is has to be asked."""
 
     @abstractmethod
     def create_curriculum(self, name: str, incarnation: int, spec: bytes) -> None:
@@ -103,6 +106,10 @@ class Store(ABC):
     def list_curricula(self) -> list[StoredCurriculum]:
         """All curricula, ordered by name."""
 
+    def find_curricula(self, names: Collection[str]) -> list[StoredCurriculum]:
+        """Those of these names that there are, ordered by name."""
+        return [each for each in self.list_curricula() if each.name in names]
+
     def take_over(self, name: str) -> None:
         """Become the only writer of a curriculum, before its journal is read to go on from its end. O(1).
 
@@ -116,7 +123,8 @@ class Store(ABC):
         """Add records to a journal in one durable write; the first gets ``first_position``. O(bytes).
 
         Raises PositionConflictError, and writes nothing, unless ``first_position == last_position(name) + 1``: so of
-        two writers that believe to own a curriculum, one is told.
+        two writers that believe to own a curriculum, one is told. Where several processes can reach the store, it must
+        have created the curriculum or taken it over before.
         """
 
     @abstractmethod

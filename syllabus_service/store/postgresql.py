@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +39,8 @@ _LAST = 2**63 - 1
 # several writers, and a writer's own that it believed lost, come one after the other.
 _APPEND = """
 WITH moved AS (
-    UPDATE curriculum SET last_position = %(last)s, writer = %(epoch)s
-    WHERE name = %(name)s AND last_position = %(before)s AND writer <= %(epoch)s
+    UPDATE curriculum SET last_position = %(last)s
+    WHERE name = %(name)s AND last_position = %(before)s AND nonce = %(nonce)s
     RETURNING id
 ), written AS (
     INSERT INTO journal (curriculum_id, position, checksum, record)
@@ -65,14 +66,17 @@ class _Row:
     number: int
     last_position: int
     writer: int
+    nonce: int
 
 
 class PostgresqlStore(Store):
     """Journals and snapshots in the tables of one schema, which is made and migrated here.
 
-    Any number of stores may have one database open. Each takes an epoch when it is opened; a curriculum's row holds the
-    epoch of its writer, and every append compares the two in the statement that writes. An epoch belongs to the store
-    and not to a connection, so that an old store stays old however often it connects.
+    Any number of stores may have one database open. Each takes an epoch and draws a nonce when it is opened; a
+    curriculum's row holds those of its writer. The epoch says who may take a curriculum over: whoever was opened last.
+    The nonce, a random number, says who the writer is, and every append compares it in the statement that writes: so of
+    two stores with one epoch, of which a failover to a standby that was behind has lost the news, one writes. Both
+    belong to the store and not to a connection, so that an old store stays old however often it connects.
 
     An append is one statement and one durable commit. What it waits for:
 
@@ -106,6 +110,8 @@ class PostgresqlStore(Store):
         ...     store.append("maze", 1, [b"first", b"second"])
     """
 
+    is_shared = True
+
     def __init__(
         self,
         url: str,
@@ -116,6 +122,8 @@ class PostgresqlStore(Store):
     ) -> None:
         self._connections = Connections(url, schema, durability, call_seconds)
         self._lock = threading.Lock()
+        self._nonce = secrets.randbelow(_LAST) + 1
+        self._taken: set[str] = set()  # names of curricula that this store is the writer of, or was
         self._uncertain: dict[str, tuple[int, bytes]] = {}
         try:
             with self._connections.use() as connection:  # what a service that died left half deleted
@@ -140,13 +148,13 @@ class PostgresqlStore(Store):
         with self._connections.use() as connection:
             try:
                 connection.execute(
-                    "INSERT INTO curriculum (name, incarnation, spec, last_position, writer)"
-                    " VALUES (%s, %s, %s, 0, %s)",
-                    (name, incarnation, spec, self.epoch),
+                    "INSERT INTO curriculum (name, incarnation, spec, last_position, writer, nonce)"
+                    " VALUES (%s, %s, %s, 0, %s, %s)",
+                    (name, incarnation, spec, self.epoch, self._nonce),
                 )
             except psycopg.errors.UniqueViolation:
                 raise CurriculumExistsError(name) from None
-        self._forget(name)
+        self._note_taken(name)
 
     def import_curriculum(
         self, stored: StoredCurriculum, snapshot: tuple[int, bytes] | None, records: Iterable[bytes]
@@ -158,9 +166,9 @@ class PostgresqlStore(Store):
                     connection.execute("BEGIN")
                     try:
                         row = connection.execute(
-                            "INSERT INTO curriculum (name, incarnation, spec, last_position, writer)"
-                            " VALUES (%s, %s, %s, %s, %s) RETURNING id",
-                            (stored.name, stored.incarnation, stored.spec, last, self.epoch),
+                            "INSERT INTO curriculum (name, incarnation, spec, last_position, writer, nonce)"
+                            " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
+                            (stored.name, stored.incarnation, stored.spec, last, self.epoch, self._nonce),
                         ).fetchone()
                     except psycopg.errors.UniqueViolation:
                         raise CurriculumExistsError(stored.name) from None
@@ -180,14 +188,16 @@ class PostgresqlStore(Store):
                 with contextlib.suppress(StoreUnavailableError), held.call() as connection:
                     connection.execute("ROLLBACK")
                 raise
-        self._forget(stored.name)
+        self._note_taken(stored.name)
 
     def delete_curriculum(self, name: str) -> None:
         with self._connections.use() as connection, connection.transaction():
-            number = self._own(connection, name).number
+            number = self._reach(connection, name).number
             connection.execute("DELETE FROM curriculum WHERE id = %s", (number,))
             connection.execute("INSERT INTO deleted (curriculum_id) VALUES (%s)", (number,))
-        self._forget(name)
+        with self._lock:
+            self._taken.discard(name)
+            self._uncertain.pop(name, None)
         self._finish_deletion(number)
 
     def list_curricula(self) -> list[StoredCurriculum]:
@@ -195,13 +205,25 @@ class PostgresqlStore(Store):
             rows = connection.execute("SELECT name, incarnation, spec FROM curriculum ORDER BY name", binary=True)
             return [StoredCurriculum(name, int(incarnation), bytes(spec)) for name, incarnation, spec in rows]
 
+    def find_curricula(self, names: Collection[str]) -> list[StoredCurriculum]:
+        with self._connections.use() as connection:
+            rows = connection.execute(
+                "SELECT name, incarnation, spec FROM curriculum WHERE name = ANY(%s) ORDER BY name",
+                (list(names),),
+                binary=True,
+            )
+            return [StoredCurriculum(name, int(incarnation), bytes(spec)) for name, incarnation, spec in rows]
+
     def take_over(self, name: str) -> None:
         with self._connections.use() as connection:
             taken = connection.execute(
-                "UPDATE curriculum SET writer = %s WHERE name = %s AND writer <= %s", (self.epoch, name, self.epoch)
+                "UPDATE curriculum SET writer = %(epoch)s, nonce = %(nonce)s"
+                " WHERE name = %(name)s AND writer <= %(epoch)s",
+                {"name": name, "epoch": self.epoch, "nonce": self._nonce},
             ).rowcount
             if not taken:
-                self._own(connection, name)
+                raise self._fenced(_find(connection, name), name)
+        self._note_taken(name)
 
     def append(self, name: str, first_position: int, records: Sequence[bytes]) -> None:
         before, last = first_position - 1, first_position - 1 + len(records)
@@ -211,7 +233,7 @@ class PostgresqlStore(Store):
                     _APPEND,
                     {
                         "name": name,
-                        "epoch": self.epoch,
+                        "nonce": self._nonce,
                         "before": before,
                         "last": last,
                         "checksums": [checksum(at, record) for at, record in enumerate(records, first_position)],
@@ -224,15 +246,13 @@ class PostgresqlStore(Store):
             raise
         # Nothing written now. That the journal ends where this append would have ended it, by this very store, after
         # the same append seemed to fail, means that it did not fail.
-        if row is not None and not (
-            (row.writer, row.last_position) == (self.epoch, last) and self._was_uncertain(name, first_position, records)
-        ):
+        if row is not None and not (row.last_position == last and self._was_uncertain(name, first_position, records)):
             raise PositionConflictError(f"{name}: expected position {row.last_position + 1}, got {first_position}")
         self._forget(name)
 
     def last_position(self, name: str) -> int:
         with self._connections.use() as connection:
-            return self._own(connection, name).last_position
+            return self._reach(connection, name).last_position
 
     def read(self, name: str, after: int) -> Iterator[tuple[int, bytes]]:
         with self._connections.use() as connection:
@@ -320,13 +340,25 @@ class PostgresqlStore(Store):
         self._connections.close()
 
     def _own(self, connection: psycopg.Connection[Any], name: str) -> _Row:
-        """The curriculum's row. Raises StoreFencedError where a later store is its writer."""
+        """The curriculum's row. Raises StoreFencedError where this store is not its writer."""
         row = _find(connection, name)
-        if row.writer > self.epoch:
-            raise StoreFencedError(
-                f"{name}: another service has taken this curriculum over (its epoch is {row.writer}, ours {self.epoch})"
-            )
+        if row.nonce != self._nonce:
+            raise self._fenced(row, name)
         return row
+
+    def _reach(self, connection: psycopg.Connection[Any], name: str) -> _Row:
+        """The curriculum's row. Raises StoreFencedError where this store is not its writer, and could not be."""
+        row = _find(connection, name)
+        with self._lock:
+            was_taken = name in self._taken
+        if row.nonce != self._nonce and (was_taken or row.writer > self.epoch):
+            raise self._fenced(row, name)
+        return row
+
+    def _fenced(self, row: _Row, name: str) -> StoreFencedError:
+        return StoreFencedError(
+            f"{name}: another service has taken this curriculum over (its epoch is {row.writer}, ours {self.epoch})"
+        )
 
     def _delete_records(self, number: int, up_to: int) -> None:
         """Remove a journal's records, a part at a time, so that no statement takes long."""
@@ -360,6 +392,11 @@ class PostgresqlStore(Store):
         with self._lock:
             self._uncertain.pop(name, None)
 
+    def _note_taken(self, name: str) -> None:
+        with self._lock:
+            self._taken.add(name)
+            self._uncertain.pop(name, None)
+
 
 def _insert_snapshot(held: Held, curriculum: int, position: int, state: bytes) -> None:
     with held.call() as connection:
@@ -390,7 +427,9 @@ def _some_at_a_time(records: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _find(connection: psycopg.Connection[Any], name: str) -> _Row:
-    row = connection.execute("SELECT id, last_position, writer FROM curriculum WHERE name = %s", (name,)).fetchone()
+    row = connection.execute(
+        "SELECT id, last_position, writer, nonce FROM curriculum WHERE name = %s", (name,)
+    ).fetchone()
     if row is None:
         raise CurriculumMissingError(name)
     return _Row(*row)

@@ -13,7 +13,7 @@ from psycopg import sql
 from syllabus_service.store.base import StoreVersionError
 
 # A curriculum's number is never used again, and stands in `deleted` until its records are gone, too. `writer` is the
-# epoch of the store that may write its journal. Records and chunks are stored as they are (EXTERNAL): compressing them
+# epoch of the store that writes its journal. Records and chunks are stored as they are (EXTERNAL): compressing them
 # would cost more than the disk it saves.
 _VERSION_1 = """
 CREATE TABLE store (
@@ -58,8 +58,15 @@ CREATE TABLE snapshot_chunk (
 ALTER TABLE snapshot_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 """
 
+# Epochs can come twice: a standby that is promoted may not have received the last of them. `nonce` is the random number
+# of the store that is the writer; 0 is nobody's, so that each curriculum of an earlier version has to be taken over
+# before it is written. A service of that version which still runs knows only `writer`, and is fenced by that.
+_VERSION_2 = """
+ALTER TABLE curriculum ADD COLUMN nonce BIGINT NOT NULL DEFAULT 0;
+"""
+
 # Statements that bring a database from version n to n + 1. One that has landed is never changed.
-_MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+_MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 _LOCK_CLASS = 0x5911AB05  # any number that is ours
@@ -72,7 +79,7 @@ class Opened:
     identity: str
     """Which database this is, from its first migration on."""
     epoch: int
-    """Higher than that of every store that was opened before."""
+    """Higher than that of every store that was opened before, as far as this database knows."""
 
 
 def open_schema(connection: psycopg.Connection[Any], schema: str) -> Opened:

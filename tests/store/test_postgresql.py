@@ -29,8 +29,9 @@ from syllabus_service.store import (
     StoreUnavailableError,
     StoreVersionError,
 )
+from syllabus_service.store.checksum import checksum
 from syllabus_service.store.postgresql import PostgresqlStore
-from syllabus_service.store.postgresql_schema import SCHEMA_VERSION
+from syllabus_service.store.postgresql_schema import _MIGRATIONS, SCHEMA_VERSION
 from tests.chaos.proxy import Proxy
 from tests.postgresql import PostgresServer
 
@@ -251,10 +252,44 @@ def test_opening_and_reading_takes_nothing_over(store: PostgresqlStore, open_one
     store.append("maze", 4, [b"d"])
 
 
-def test_an_append_by_a_later_store_takes_over_as_well(store: PostgresqlStore, open_one: Any) -> None:
-    open_one().append("maze", 4, [b"later"])
-    with pytest.raises(StoreFencedError):
-        store.append("maze", 5, [b"earlier"])
+def test_a_store_that_has_not_taken_a_curriculum_over_does_not_write_it(store: PostgresqlStore, open_one: Any) -> None:
+    later = open_one()
+    for call in (
+        lambda: later.append("maze", 4, [b"later"]),
+        lambda: later.save_snapshot("maze", 3, b"three"),
+        lambda: later.trim("maze", 3, 1),
+    ):
+        with pytest.raises(StoreFencedError):
+            call()
+    store.append("maze", 4, [b"d"])
+    assert list(later.snapshots("maze")) == [(2, b"two"), (1, b"one")]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_of_two_stores_whose_epochs_a_failover_has_made_equal_or_turned_round_one_writes(
+    store: PostgresqlStore, open_one: Any, execute: Callable[[str], list[Any]], lost: int
+) -> None:
+    """A standby is promoted that had not received the last epochs: they are handed out once more."""
+    earlier = open_one()
+    earlier.take_over("maze")
+    execute(f"UPDATE store SET epoch = epoch - {lost}")
+    execute(f"UPDATE curriculum SET writer = {store.epoch}")
+    later = open_one()
+    assert later.epoch == earlier.epoch + 1 - lost
+    later.take_over("maze")
+    later.append("maze", 4, [b"later"])
+    for call in (
+        lambda: earlier.append("maze", 5, [b"earlier"]),
+        lambda: earlier.append("maze", 4, [b"later"]),
+        lambda: earlier.last_position("maze"),
+        lambda: earlier.save_snapshot("maze", 3, b"three"),
+        lambda: earlier.trim("maze", 3, 1),
+        lambda: earlier.delete_curriculum("maze"),
+    ):
+        with pytest.raises(StoreFencedError):
+            call()
+    later.append("maze", 5, [b"later"])
+    assert list(later.read("maze", after=3)) == [(4, b"later"), (5, b"later")]
 
 
 def test_the_fence_holds_for_one_curriculum_and_not_for_others(store: PostgresqlStore, open_one: Any) -> None:
@@ -451,6 +486,7 @@ def test_a_row_that_a_tool_holds_locked_makes_appends_fail_and_then_go_on(
     database: PostgresServer, store: PostgresqlStore, open_one: Any, schema: str
 ) -> None:
     hasty = open_one(call_seconds=0.5)
+    hasty.take_over("maze")
     with database.connect() as holder:
         holder.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
         with holder.transaction():
@@ -492,6 +528,40 @@ def test_an_empty_database_migrated_by_several_at_once_is_migrated_once(open_one
     assert execute("SELECT version, epoch FROM store") == [(SCHEMA_VERSION, 4)]
     stores[0].create_curriculum("maze", 1, b"")
     assert [each.name for each in stores[3].list_curricula()] == ["maze"]
+
+
+def test_a_database_of_the_version_before_is_migrated_and_who_still_writes_it_is_fenced(
+    database: PostgresServer, schema: str, open_one: Any
+) -> None:
+    append = (  # as the program of version 1 does
+        "UPDATE curriculum SET last_position = last_position + 1, writer = 5 WHERE name = 'maze' AND writer <= 5"
+    )
+    with database.connect() as old:
+        old.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        old.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
+        old.execute(_MIGRATIONS[0])
+        old.execute("INSERT INTO store (version, identity, epoch) VALUES (1, 'this', 5)")
+        old.execute(
+            "INSERT INTO curriculum (name, incarnation, spec, last_position, writer) VALUES ('maze', 7, '', 1, 5)"
+        )
+        old.execute("INSERT INTO journal SELECT id, 1, %s, %b FROM curriculum", (checksum(1, b"a"), b"a"))
+        store = open_one()
+        assert old.execute("SELECT version, epoch FROM store").fetchall() == [(SCHEMA_VERSION, 6)]
+        assert list(store.read("maze", after=0)) == [(1, b"a")]
+        assert old.execute(append).rowcount == 1  # the migration alone stops nobody
+        old.execute("INSERT INTO journal SELECT id, 2, %s, %b FROM curriculum", (checksum(2, b"b"), b"b"))
+        with pytest.raises(StoreFencedError):
+            store.append("maze", 3, [b"c"])
+        store.take_over("maze")
+        assert old.execute(append).rowcount == 0
+        store.append("maze", 3, [b"c"])
+        assert list(store.read("maze", after=1)) == [(2, b"b"), (3, b"c")]
+        # What it creates besides can be taken over as well.
+        old.execute(
+            "INSERT INTO curriculum (name, incarnation, spec, last_position, writer) VALUES ('zoo', 8, '', 0, 5)"
+        )
+        store.take_over("zoo")
+        store.append("zoo", 1, [b"z"])
 
 
 def test_a_database_of_a_later_version_is_refused_and_left_alone(
@@ -574,6 +644,7 @@ def test_a_snapshot_cut_off_in_the_middle_is_absent(
     database: PostgresServer, store: PostgresqlStore, open_one: Any, proxy: Proxy, tmp_path: Path, execute: Any
 ) -> None:
     proxied = open_one(url=database.url(host=tmp_path))
+    proxied.take_over("maze")
     state = bytes(16 << 20)
     proxy.delay(0.002)
     with ThreadPoolExecutor(1) as pool:
@@ -635,6 +706,7 @@ def test_closing_ends_what_is_under_way(
 ) -> None:
     threads = threading.active_count()
     other = open_one()
+    other.take_over("maze")
     with ThreadPoolExecutor(1) as pool, database.connect() as holder:
         holder.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
         with holder.transaction():
