@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self, TypeVar
 
 import structlog
@@ -19,6 +19,7 @@ from syllabus_service.errors import (
     AlreadyExists,
     FailedPrecondition,
     NotFound,
+    RequestError,
     ResourceExhausted,
     Unavailable,
 )
@@ -42,12 +43,18 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_LOOK_SECONDS = 0.25
+
 
 class LocalEngine:
     """Serves curricula from this process, each in a thread of its own.
 
     Used from one event loop: ``async with LocalEngine(store) as engine``. Entering recovers every stored curriculum;
     leaving commits what is queued and takes last snapshots. The store stays open: it is the caller's.
+
+    Where the store is shared, a curriculum that another process creates later is taken over when it is first asked for.
+    However many names are asked for that there are not, the store is asked four times a second at most; whoever asks
+    waits for that.
 
     Args:
         store: where journals and snapshots go. None: nowhere; everything ends with the process.
@@ -78,7 +85,13 @@ class LocalEngine:
         self._only = only
         self._can_hear = can_hear
         self._runners: dict[str, CurriculumRunner] = {}
-        self._broken: dict[str, FailedPrecondition] = {}
+        self._broken: dict[str, RequestError] = {}  # Unavailable: another process has taken it over
+        self._expected: set[str] = set()
+        self._asked_for: set[str] = set()  # names that are not known here, for the next look into the store
+        self._next_look: asyncio.Task[frozenset[str]] | None = None
+        self._looks: set[asyncio.Task[frozenset[str]]] = set()
+        self._looking = asyncio.Lock()
+        self._look_at = 0.0
         self._uncertain: dict[str, int] = {}  # incarnations by name, of creations whose answer was lost
         self._changing = asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
@@ -102,28 +115,23 @@ class LocalEngine:
         if self._store is None:
             return
         for stored in await self._in_thread(self._store.list_curricula):
-            if self._only not in (None, stored.name):
+            if not self._may_serve(stored.name):
                 continue
             try:
-                spec = pb.CurriculumSpec.FromString(stored.spec)
-                runner_parts = await self._in_thread(self._recover_stored, self._store, stored, spec)
-            except StoreUnavailableError:
-                raise
-            except Exception as error:
-                if isinstance(error, StoreFencedError) and self._only is not None:
+                await self._take_up(self._store, stored)
+            except CurriculumMissingError:  # deleted meanwhile
+                continue
+            except StoreFencedError:
+                if self._only is not None:
                     raise
-                _log.exception("recovery_failed", curriculum=stored.name)
-                self._broken[stored.name] = FailedPrecondition(
-                    f"curriculum {stored.name} could not be recovered: {error}"
-                )
-            else:
-                self._runners[stored.name] = self._run(stored.name, stored.incarnation, spec, *runner_parts)
 
     async def stop(self) -> None:
         """Commit what is queued, take last snapshots, end all threads. Calling it again does nothing."""
         if self._stopped:
             return
         self._stopped = True
+        for look in self._looks:
+            look.cancel()
         runners = list(self._runners.values())
         for runner in runners:
             runner.refuse(Unavailable("the service is stopping"))
@@ -135,7 +143,19 @@ class LocalEngine:
     # Curricula
 
     async def get(self, name: str) -> CurriculumRunner:
-        """The curriculum of this name. Raises NotFound, or FailedPrecondition for one that could not be recovered."""
+        """The curriculum of this name.
+
+        Raises NotFound, FailedPrecondition for one that could not be recovered, and Unavailable for one that is about
+        to be created, was taken over by another process, or cannot be looked for now.
+        """
+        if (runner := self._runners.get(name)) is not None:
+            return runner
+        check_name(name, "curriculum")
+        store = self._store if self._may_serve(name) and name not in self._broken else None
+        if store is not None and store.is_shared and await self._is_stored(store, name):
+            async with self._changing:
+                if name not in self._runners and name not in self._broken:
+                    await self._adopt(store, name)
         return self._get(name)
 
     def _get(self, name: str) -> CurriculumRunner:
@@ -145,7 +165,12 @@ class LocalEngine:
         if (broken := self._broken.get(name)) is not None:
             raise broken
         check_name(name, "curriculum")
+        if name in self._expected:
+            raise Unavailable(f"curriculum {name} is about to be created")
         raise NotFound(f"curriculum: there is none named {name!r}", field="curriculum")
+
+    def _may_serve(self, name: str) -> bool:
+        return self._only in (None, name)
 
     async def list(self) -> Sequence[CurriculumRunner]:
         """All curricula that are served, ordered by name."""
@@ -167,12 +192,18 @@ class LocalEngine:
             incarnation = secrets.randbelow(2**64 - 1) + 1
             if self._store is None:
                 return self._host(name, incarnation, spec, curriculum, lease)
-            if (adopted := await self._adopt(self._store, name)) is not None:
-                return self._existing(name, spec, allow_existing) or adopted
+            if name in self._uncertain and await self._adopt(self._store, name):
+                return self._same(name, spec, allow_existing)
             packed = spec.SerializeToString(deterministic=True)
             self._uncertain[name] = incarnation
             with store_refusals():
-                await self._in_thread(self._store.create_curriculum, name, incarnation, packed)
+                try:
+                    await self._in_thread(self._store.create_curriculum, name, incarnation, packed)
+                except CurriculumExistsError:
+                    del self._uncertain[name]
+                    if not await self._adopt(self._store, name):
+                        raise
+                    return self._same(name, spec, allow_existing)
             del self._uncertain[name]
             make_host = self._host_maker(spec)
             host = CurriculumHost(curriculum, limits=self.limits, lease_seconds=lease)
@@ -198,6 +229,8 @@ class LocalEngine:
 
     async def delete(self, name: str) -> None:
         """Delete a curriculum and all that is stored of it. Raises NotFound, Unavailable."""
+        with suppress(FailedPrecondition):  # one that could not be recovered can be deleted
+            await self.get(name)
         async with self._changing:
             if name not in self._broken:
                 runner = self._get(name)
@@ -210,8 +243,9 @@ class LocalEngine:
                         await self._in_thread(self._store.delete_curriculum, name)
                 except NotFound:
                     pass  # hosted for an object: never stored
-                except Unavailable:
-                    self._broken[name] = FailedPrecondition(f"curriculum {name} is half deleted: delete it again")
+                except Unavailable as refusal:
+                    half = FailedPrecondition(f"curriculum {name} is half deleted: delete it again")
+                    self._broken[name] = refusal if isinstance(refusal.__cause__, StoreFencedError) else half
                     raise
             self._broken.pop(name, None)
 
@@ -229,12 +263,16 @@ class LocalEngine:
 
     @property
     def available(self) -> bool:
-        """Whether every curriculum that is served can be made durable now."""
-        return not any(isinstance(runner.refusal, Unavailable) for runner in self._runners.values())
+        """Whether every curriculum that is served, or is about to be, can be made durable now."""
+        refusals = [runner.refusal for runner in self._runners.values()]
+        return not self._expected and not any(
+            isinstance(refusal, Unavailable) for refusal in (*refusals, *self._broken.values())
+        )
 
     def is_taken_over(self, name: str) -> bool:
         """Whether another process has become the writer of a curriculum, so that it is refused here for good."""
-        return isinstance(self._get(name).ended, Unavailable)
+        runner = self._runners.get(name)
+        return isinstance(self._broken.get(name) if runner is None else runner.ended, Unavailable)
 
     @property
     def served(self) -> Sequence[CurriculumRunner]:
@@ -249,7 +287,17 @@ class LocalEngine:
     @property
     def num_broken(self) -> int:
         """Curricula that could not be recovered, or are half deleted."""
-        return len(self._broken)
+        return sum(not isinstance(refusal, Unavailable) for refusal in self._broken.values())
+
+    def expect(self, names: Iterable[str]) -> None:
+        """See ``Engine``."""
+        self._expected.update(name for name in names if name not in self._runners)
+        self._available_changed()
+
+    def expect_no_more(self, name: str) -> None:
+        """See ``Engine``."""
+        self._expected.discard(name)
+        self._available_changed()
 
     def on_available_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` in the loop whenever ``available`` may have changed."""
@@ -261,31 +309,86 @@ class LocalEngine:
 
     # Making
 
-    async def _adopt(self, store: Store, name: str) -> CurriculumRunner | None:
-        """Serve what an earlier creation of this engine has stored when its answer was lost; None: nothing."""
-        incarnation = self._uncertain.pop(name, None)
-        if incarnation is None:
-            return None
-        with store_refusals():
-            for stored in await self._in_thread(store.list_curricula):
-                if (stored.name, stored.incarnation) == (name, incarnation):
-                    spec = pb.CurriculumSpec.FromString(stored.spec)
-                    parts = await self._in_thread(self._recover_stored, store, stored, spec)
-                    return self._register(self._run(name, incarnation, spec, *parts))
-        return None
+    async def _take_up(self, store: Store, stored: StoredCurriculum) -> None:
+        """Serve a stored curriculum as its writer; one that cannot be recovered is logged, and refused from now on.
+
+        Raises StoreUnavailableError, CurriculumMissingError, and StoreFencedError where another process has taken it
+        over: then it is refused here as one that was taken over while it was served.
+        """
+        try:
+            spec = pb.CurriculumSpec.FromString(stored.spec)
+            parts = await self._in_thread(self._recover_stored, store, stored, spec)
+        except (StoreUnavailableError, CurriculumMissingError):
+            raise
+        except StoreFencedError as error:
+            _log.error("curriculum_taken_over", curriculum=stored.name, error=str(error))
+            self._broken[stored.name] = _taken_over(stored.name, error)
+            self._available_changed()
+            raise
+        except Exception as error:  # noqa: BLE001 - logged, and told to whoever asks
+            _log.exception("recovery_failed", curriculum=stored.name)
+            self._broken[stored.name] = FailedPrecondition(f"curriculum {stored.name} could not be recovered: {error}")
+        else:
+            self._runners[stored.name] = self._run(stored.name, stored.incarnation, spec, *parts)
+        self._expected.discard(stored.name)
+
+    async def _adopt(self, store: Store, name: str) -> bool:
+        """Take up what is stored under a name that is not known here. Returns whether there was anything.
+
+        Another process has created it, or an earlier creation of this engine has, whose answer was lost. Called with
+        ``_changing`` held. Raises Unavailable.
+        """
+        with store_refusals(), suppress(CurriculumMissingError):
+            for stored in await self._in_thread(store.find_curricula, [name]):
+                await self._take_up(store, stored)
+                return True
+        return False
+
+    async def _is_stored(self, store: Store, name: str) -> bool:
+        """Whether there is a curriculum of that name now. All who ask at the same time are answered by one look."""
+        look = self._next_look
+        if look is None:
+            look = self._next_look = asyncio.create_task(self._look(store))
+            self._looks.add(look)
+            look.add_done_callback(self._looked)
+        self._asked_for.add(name)
+        try:
+            return name in await asyncio.shield(look)
+        except asyncio.CancelledError:
+            if look.cancelled():
+                raise Unavailable("the service is stopping") from None
+            raise
+
+    async def _look(self, store: Store) -> frozenset[str]:
+        async with self._looking:
+            await asyncio.sleep(self._look_at - asyncio.get_running_loop().time())
+            names, self._asked_for, self._next_look = self._asked_for, set(), None
+            self._look_at = asyncio.get_running_loop().time() + _LOOK_SECONDS
+            with store_refusals():
+                found = await self._in_thread(store.find_curricula, names)
+            return frozenset(each.name for each in found)
+
+    def _looked(self, look: asyncio.Task[frozenset[str]]) -> None:
+        self._looks.discard(look)
+        if not look.cancelled():
+            look.exception()  # those who ask have been told, unless they have gone
 
     def _existing(self, name: str, spec: pb.CurriculumSpec, allow_existing: bool) -> CurriculumRunner | None:
-        if (broken := self._broken.get(name)) is not None:
-            raise broken
-        existing = self._runners.get(name)
-        if existing is not None:
-            if allow_existing and existing.spec == spec:
-                return existing
-            other = ", of another spec" if existing.spec != spec else ""
-            raise AlreadyExists(f"name: there is a curriculum named {name!r}{other}", field="name")
+        if name in self._runners or name in self._broken:
+            return self._same(name, spec, allow_existing)
         if len(self._runners) >= self.limits.max_curricula:
             raise ResourceExhausted(f"name: there are {self.limits.max_curricula} curricula, and no more are allowed")
         return None
+
+    def _same(self, name: str, spec: pb.CurriculumSpec, allow_existing: bool) -> CurriculumRunner:
+        """A curriculum that exists, where it is what was to be created. Raises AlreadyExists, and why it is broken."""
+        existing = self._get(name)
+        is_mine = self._uncertain.pop(name, None) == existing.incarnation
+        same = existing.spec == spec
+        if not (same and (allow_existing or is_mine)):
+            other = "" if same else ", of another spec"
+            raise AlreadyExists(f"name: there is a curriculum named {name!r}{other}", field="name")
+        return existing
 
     def _host(
         self, name: str, incarnation: int, spec: pb.CurriculumSpec, curriculum: Curriculum, lease: float
@@ -310,6 +413,7 @@ class LocalEngine:
 
     def _register(self, runner: CurriculumRunner) -> CurriculumRunner:
         self._runners[runner.name] = runner
+        self._expected.discard(runner.name)
         _log.info("curriculum_created", curriculum=runner.name, algorithm=runner.spec.algorithm)
         return runner
 
@@ -346,5 +450,12 @@ def store_refusals() -> Iterator[None]:
         raise AlreadyExists(f"name: there is a curriculum named {str(error)!r}", field="name") from error
     except CurriculumMissingError as error:
         raise NotFound(f"curriculum: there is none named {str(error)!r}", field="curriculum") from error
+    except StoreFencedError as error:
+        raise Unavailable(f"the curriculum was taken over by another service: {error}") from error
     except StoreError as error:
         raise FailedPrecondition(str(error)) from error
+
+
+def _taken_over(name: str, error: StoreFencedError) -> Unavailable:
+    """What clients are told: one that tries again may reach the service that has taken the curriculum over."""
+    return Unavailable(f"curriculum {name} was taken over by another service: {error}")

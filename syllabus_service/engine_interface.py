@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 from google.protobuf.message import Message
@@ -140,6 +140,15 @@ class Engine(Protocol):
 
     async def delete(self, name: str) -> None:
         """Delete a curriculum and all that is stored of it. Raises NotFound, Unavailable."""
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Curricula of these names are about to be created.
+
+        Until they are, requests for them are Unavailable and not NotFound, and the engine is not ``available``.
+        """
+
+    def expect_no_more(self, name: str) -> None:
+        """It will not be created, or it has been."""
 
     async def __aenter__(self) -> Self:
         """Start."""

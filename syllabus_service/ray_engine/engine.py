@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -87,6 +87,7 @@ class RayEngine:
         self._meeting: dict[str, asyncio.Task[RemoteCurriculum]] = {}
         self._calling_the_roll: asyncio.Task[None] | None = None
         self._uncertain: dict[str, int] = {}  # incarnations by name, of creations whose answer was lost
+        self._expected: set[str] = set()
         self._changing = asyncio.Lock()
         self._work = ThreadPoolExecutor(2, "engine")
 
@@ -117,13 +118,23 @@ class RayEngine:
 
     @property
     def available(self) -> bool:
-        """Whether Ray can be reached, and its actors take calls of this front door. A curriculum that cannot be served
-        now keeps no client of the others out."""
-        return self._unreachable() is None and self._actors.outdated is None
+        """Whether Ray can be reached, its actors take calls of this front door, and what is expected is stored. A
+        curriculum that cannot be served now keeps no client of the others out."""
+        return self._unreachable() is None and self._actors.outdated is None and not self._expected
 
     def on_available_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` in the loop whenever ``available`` may have changed."""
         self._listeners.append(listener)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """See ``Engine``."""
+        self._expected.update(names)
+        self._available_changed()
+
+    def expect_no_more(self, name: str) -> None:
+        """See ``Engine``."""
+        self._expected.discard(name)
+        self._available_changed()
 
     def _available_changed(self) -> None:
         for listener in self._listeners:
@@ -157,6 +168,8 @@ class RayEngine:
         check_name(name, "curriculum")
         stored = await self._find(name)
         if stored is None:
+            if name in self._expected:
+                raise Unavailable(f"curriculum {name} is about to be created")
             raise NotFound(f"curriculum: there is none named {name!r}", field="curriculum")
         return await self._meet(stored)
 
@@ -182,6 +195,7 @@ class RayEngine:
                 stored = await self._store_new(name, spec, trusted)
             else:
                 self._check_same(stored, spec, allow_existing)
+            self.expect_no_more(name)  # it is stored: whether its actor can be reached now is another question
         return await self._meet(stored)
 
     async def delete(self, name: str) -> None:
@@ -227,8 +241,8 @@ class RayEngine:
 
     async def _find(self, name: str) -> StoredCurriculum | None:
         with store_refusals():
-            stored = await self._in_thread(self._store.list_curricula)
-        return next((each for each in stored if each.name == name), None)
+            stored = await self._in_thread(self._store.find_curricula, [name])
+        return stored[0] if stored else None
 
     # Meeting actors
 

@@ -81,3 +81,27 @@ def test_a_service_that_was_paused_while_another_took_over_acknowledges_nothing_
     second.kill()
     with PostgresqlStore(url) as store:
         assert replay(store, "maze").host.position == 5
+
+
+def test_what_the_earlier_service_creates_after_the_later_one_has_started_is_served_by_the_later_one(
+    start_service: Callable[..., ServiceProcess], url: str, tmp_path: Path
+) -> None:
+    """A rolling upgrade: clients reach both for a while."""
+    first = start_service("--store", url, data_dir=None, listen=f"unix:{tmp_path}/first")
+    second = start_service("--store", url, data_dir=None, listen=f"unix:{tmp_path}/second")
+    create = pb.CreateCurriculumRequest(name="maze", spec=spec(), allow_existing=True)
+    with first.stub() as old, second.stub() as new:
+        created = old.CreateCurriculum(create, timeout=TIMEOUT).curriculum
+        old.ReportEpisode(_report(1), timeout=TIMEOUT)
+        assert new.CreateCurriculum(create, timeout=TIMEOUT).curriculum.incarnation == created.incarnation
+        new.ReportEpisode(_report(2), timeout=TIMEOUT)
+        for stub in (old, new):
+            stub.CreateCurriculum(pb.CreateCurriculumRequest(name=f"by-{stub is new}", spec=spec()), timeout=TIMEOUT)
+        ask = pb.GetCurriculumRequest(curriculum="by-False")
+        assert new.GetCurriculum(ask, timeout=TIMEOUT).curriculum.name == "by-False"
+        for name, sequence in (("maze", 2), ("by-True", 1), ("by-False", 1)):
+            request = pb.GetTaskRequest(curriculum=name, session_id="worker", sequence=sequence, num_tasks=1)
+            with pytest.raises(grpc.RpcError) as refused:
+                old.GetTask(request, timeout=TIMEOUT)
+            assert status(refused.value) == "UNAVAILABLE"
+        assert num_episodes(new) == {1: 1, 2: 1}

@@ -46,13 +46,17 @@ class Serving:
 
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(TIMEOUT)
 
+    def call(self, call: Callable[[], object]) -> None:
+        """Call something in the server's loop."""
+
+        async def called() -> None:
+            call()
+
+        self.run(called)
+
     def host(self, name: str, curriculum: Any, **options: Any) -> None:
         """Serve a curriculum object."""
-
-        async def hosted() -> None:
-            self.engine.host(name, curriculum, **options)
-
-        self.run(hosted)
+        self.call(lambda: self.engine.host(name, curriculum, **options))
 
     def create(self, name: str = "maze", algorithm: str = "domain_randomization", **options: Any) -> pb.Curriculum:
         """Create a curriculum over the wire."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,13 @@ from syllabus_service.curricula import Curriculum
 from syllabus_service.host import CurriculumHost
 from syllabus_service.lease_clock import LeaseClock
 from syllabus_service.runner import RunnerSettings
-from syllabus_service.store import MemoryStore, SqliteStore, StoreUnavailableError
+from syllabus_service.store import (
+    MemoryStore,
+    SqliteStore,
+    StoredCurriculum,
+    StoreFencedError,
+    StoreUnavailableError,
+)
 from tests.service.serving import TIMEOUT, Serving, Stream, column, episodes, num_episodes, serving, spec, status
 
 
@@ -288,6 +295,134 @@ def test_one_curriculum_that_cannot_be_recovered_does_not_stop_the_others() -> N
         assert server.stub.GetTask(good, timeout=TIMEOUT).reply.position == 1
         server.stub.DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum="maze"), timeout=TIMEOUT)
         assert server.create("maze").position == 0
+
+
+class SharedStore(MemoryStore):
+    """A store that another process may create curricula in, or take them over; it notes when it was looked into."""
+
+    is_shared = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[float] = []
+        self.taken_over: set[str] = set()
+        self.away = False
+
+    def find_curricula(self, names: Collection[str]) -> list[StoredCurriculum]:
+        self.looks.append(time.monotonic())
+        if self.away:
+            raise StoreUnavailableError("the database is away")
+        return super().find_curricula(names)
+
+    def take_over(self, name: str) -> None:
+        if name in self.taken_over:
+            raise StoreFencedError(f"{name}: another service has taken this curriculum over")
+        super().take_over(name)
+
+
+def _elsewhere(store: SharedStore, *names: str) -> None:
+    """Another process creates curricula."""
+    for number, name in enumerate(names, 1):
+        store.create_curriculum(name, number, spec().SerializeToString(deterministic=True))
+
+
+def test_a_curriculum_that_another_process_created_later_is_taken_up_when_it_is_asked_for() -> None:
+    store = SharedStore()
+    with serving(store) as server:
+        _elsewhere(store, "maze", "zoo", "gone", "half")
+        assert server.stub.GetTask(_get(1), timeout=TIMEOUT).incarnation == 1
+        for allow_existing, other, expected in (
+            (False, {}, "ALREADY_EXISTS"),
+            (True, {"seed": 9}, "ALREADY_EXISTS"),
+            (True, {}, None),
+        ):
+            request = pb.CreateCurriculumRequest(name="zoo", spec=spec(**other), allow_existing=allow_existing)
+            if expected is None:
+                assert server.stub.CreateCurriculum(request, timeout=TIMEOUT).curriculum.incarnation == 2
+            else:
+                with pytest.raises(grpc.RpcError) as refused:
+                    server.stub.CreateCurriculum(request, timeout=TIMEOUT)
+                assert status(refused.value) == expected
+        server.stub.DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum="gone"), timeout=TIMEOUT)
+        assert [each.name for each in store.list_curricula()] == ["half", "maze", "zoo"]
+        store.append("half", 1, [b"not a record"])
+        with pytest.raises(grpc.RpcError) as refused:
+            server.stub.GetCurriculum(pb.GetCurriculumRequest(curriculum="half"), timeout=TIMEOUT)
+        assert status(refused.value) == "FAILED_PRECONDITION"
+        server.stub.DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum="half"), timeout=TIMEOUT)
+        assert server.engine.available
+
+
+def test_however_often_a_wrong_name_is_asked_for_the_store_is_seldom_looked_into() -> None:
+    store = SharedStore()
+    with serving(store) as server:
+        for many in (5, 200):
+            asked = [
+                server.stub.GetCurriculum.future(pb.GetCurriculumRequest(curriculum=f"no-{n % 7}"), timeout=TIMEOUT)
+                for n in range(many)
+            ]
+            assert {status(each.exception()) for each in asked} == {"NOT_FOUND"}
+        for _ in range(4):  # one after the other
+            with pytest.raises(grpc.RpcError):
+                server.stub.GetTask(_get(1), timeout=TIMEOUT)
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(store.looks))
+    assert len(store.looks) < 5 + 200
+    assert not SqliteStore.is_shared  # whoever else would create there is kept out by a lock
+
+
+def test_a_name_that_cannot_be_looked_for_now_is_unavailable_and_not_unknown() -> None:
+    store = SharedStore()
+    with serving(store) as server:
+        _elsewhere(store, "maze")
+        store.away = True
+        with pytest.raises(grpc.RpcError) as refused:
+            server.stub.GetTask(_get(1), timeout=TIMEOUT)
+        assert status(refused.value) == "UNAVAILABLE"
+        store.away = False
+        assert server.stub.GetTask(_get(1), timeout=TIMEOUT).incarnation == 1
+
+
+@pytest.mark.parametrize("when", ["at the start", "later"])
+def test_a_curriculum_that_is_taken_over_while_it_is_recovered_is_unavailable_as_one_being_served(when: str) -> None:
+    """A client that tries again may reach the service that has it."""
+    store = SharedStore()
+    store.taken_over.add("maze")
+    if when == "at the start":
+        _elsewhere(store, "maze")
+    with serving(store) as server:
+        if when == "later":
+            assert server.engine.available
+            _elsewhere(store, "maze")
+        for call in (
+            lambda: server.stub.GetTask(_get(1), timeout=TIMEOUT),
+            lambda: server.create("maze"),
+            lambda: server.stub.DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum="maze"), timeout=TIMEOUT),
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                call()
+            assert status(refused.value) == "UNAVAILABLE"
+            assert "taken over by another service" in refused.value.details()
+        assert (server.engine.available, server.engine.num_broken) == (False, 0)
+        assert server.engine.is_taken_over("maze")
+
+
+def test_a_curriculum_that_is_about_to_be_created_is_unavailable_and_the_service_not_ready_until_it_is() -> None:
+    with serving(MemoryStore()) as server:
+        server.create("zoo")
+        server.call(lambda: server.engine.expect(["maze", "never"]))
+        assert not server.engine.available
+        with pytest.raises(grpc.RpcError) as refused:
+            server.stub.GetTask(_get(1), timeout=TIMEOUT)
+        assert status(refused.value) == "UNAVAILABLE"
+        server.create("maze")
+        assert server.stub.GetTask(_get(1), timeout=TIMEOUT).incarnation
+        assert not server.engine.available
+        server.call(lambda: server.engine.expect_no_more("never"))
+        assert server.engine.available
+        never = pb.GetTaskRequest(curriculum="never", session_id="w", sequence=1, num_tasks=1)
+        with pytest.raises(grpc.RpcError) as refused:
+            server.stub.GetTask(never, timeout=TIMEOUT)
+        assert status(refused.value) == "NOT_FOUND"
 
 
 def test_a_host_that_fails_half_way_is_read_again_and_only_the_command_at_fault_is_refused(
