@@ -9,6 +9,10 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import grpc
 
 _UNIX = "unix:"
 _MAX_UNIX_BYTES = 107  # sockaddr_un holds 108 with the closing zero
@@ -64,6 +68,23 @@ class Address:
         if self.path:
             return f"{_UNIX}{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def bind_tcp(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None = None) -> Address:
+    """Have a server listen on a TCP address, with TLS where there are credentials: the address, with its port.
+
+    Raises AddressError where it cannot listen there.
+    """
+    try:
+        if credentials is not None:
+            port = server.add_secure_port(str(address), credentials)
+        else:
+            port = server.add_insecure_port(str(address))
+    except RuntimeError as error:
+        raise AddressError(f"{address}: cannot listen there; is the port taken?") from error
+    if port == 0:
+        raise AddressError(f"{address}: cannot listen there; is the port taken?")
+    return Address(host=address.host, port=port)
 
 
 def clear_socket_path(path: Path) -> None:

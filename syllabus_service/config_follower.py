@@ -1,4 +1,4 @@
-"""curricula.yaml while a service runs: new curricula are created, and what cannot be changed is said."""
+"""curricula.yaml while a service runs: its curricula are created, those that are added later too; a change is said."""
 
 from __future__ import annotations
 
@@ -23,63 +23,81 @@ class ConfigFollower:
     """Creates the curricula of a file, and those that are added to it later.
 
     A curriculum keeps the spec that it was created from: one whose entry says otherwise is logged, and goes on as it
-    was. One that is no longer in the file goes on, too; deleting takes an explicit command.
+    was. One that is no longer in the file goes on, too; deleting takes an explicit command. One entry that cannot be
+    had keeps no other from being served, at the start no more than later. What cannot be made durable now is tried
+    again every second.
 
     Args:
-        path: the file.
-        engine: where they are created.
+        path: the file. It is read here; it blocks.
 
     Attributes:
         look_now: set it, in the loop, to have the file read at once, changed or not.
+        settled: set once each curriculum of the file exists or was refused, or as soon as one has to be waited for.
+
+    Raises:
+        ConfigError: the file has a mistake.
     """
 
-    def __init__(self, path: Path, engine: Engine) -> None:
+    def __init__(self, path: Path) -> None:
         self.look_now = asyncio.Event()
+        self.settled = asyncio.Event()
         self._path = path
-        self._engine = engine
-        self._stamp = file_stamp(path)
-        self._names: set[str] = set()
+        self._stamp = file_stamp(path)  # before it is read, or a change in between would go unseen
+        self._waiting: Sequence[ConfiguredCurriculum] = load_config(path)
+        self._names = {each.name for each in self._waiting}
 
-    async def create(self, configured: Sequence[ConfiguredCurriculum]) -> None:
-        """Create the curricula that the file has at the start; where one cannot be made durable yet, as soon as it can.
-
-        Raises ConfigError for one that cannot be created.
-        """
-        for each in configured:
-            while True:
-                try:
-                    await self._engine.create(each.name, each.spec, allow_existing=True, trusted=True)
-                    break
-                except Unavailable as refusal:
-                    _log.warning("waiting_to_create", curriculum=each.name, reason=str(refusal))
-                    await asyncio.sleep(_CHECK_SECONDS)
-                except RequestError as error:
-                    raise ConfigError(f"{each.place}: curricula.{each.name}: {error}") from error
-        self._names = {each.name for each in configured}
-
-    async def follow(self) -> None:
-        """Look at the file every second, until cancelled."""
+    async def follow(self, engine: Engine) -> None:
+        """Create what the file has, then look at it every second, until cancelled."""
+        engine.expect(self._names)
+        await self._create(engine, self._waiting)
+        self.settled.set()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.look_now.wait(), _CHECK_SECONDS)
-            if self.look_now.is_set() or file_stamp(self._path) != self._stamp:
-                self.look_now.clear()
-                await self._read_again()
+            try:
+                await self._look(engine)
+            except Exception:  # noqa: BLE001 - logged; the next look may fare better, and none would be worse
+                _log.exception("config_look_failed", path=str(self._path))
 
-    async def _read_again(self) -> None:
-        self._stamp = file_stamp(self._path)
+    async def _look(self, engine: Engine) -> None:
+        stamp = file_stamp(self._path)
+        if self.look_now.is_set() or stamp != self._stamp:
+            self.look_now.clear()
+            self._stamp = stamp
+            await self._read_again(engine)
+        elif self._waiting:
+            await self._create(engine, self._waiting)
+
+    async def _read_again(self, engine: Engine) -> None:
         try:
             configured = await asyncio.to_thread(load_config, self._path)
         except ConfigError as error:
             _log.error("config_not_taken", path=str(self._path), error=str(error))
             return
-        for each in configured:
-            try:
-                await self._engine.create(each.name, each.spec, allow_existing=True, trusted=True)
-            except RequestError as refusal:
-                _log.error("config_not_taken", curriculum=each.name, place=each.place, error=str(refusal))
-                if isinstance(refusal, Unavailable):
-                    self._stamp = (0, 0, 0)  # look again
         names = {each.name for each in configured}
+        for gone in self._names - names:
+            engine.expect_no_more(gone)
+        self._waiting = ()
+        await self._create(engine, configured)
         _log.info("config_read_again", path=str(self._path), no_longer_named=sorted(self._names - names))
         self._names = names
+
+    async def _create(self, engine: Engine, configured: Sequence[ConfiguredCurriculum]) -> None:
+        """Create curricula where they do not exist; those that have to wait are what ``_waiting`` is afterwards."""
+        told = {each.name for each in self._waiting} if self.settled.is_set() else set()
+        waiting = []
+        for each in configured:
+            try:
+                await engine.create(each.name, each.spec, allow_existing=True, trusted=True)
+            except Unavailable as refusal:
+                if each.name not in told:
+                    _log.warning("waiting_to_create", curriculum=each.name, place=each.place, reason=str(refusal))
+                waiting.append(each)
+                self.settled.set()
+                continue
+            except RequestError as refusal:
+                _log.error("config_not_taken", curriculum=each.name, place=each.place, error=str(refusal))
+            except Exception as error:  # noqa: BLE001 - logged; the other curricula are created all the same
+                _log.exception("config_not_taken", curriculum=each.name, place=each.place, error=repr(error))
+            engine.expect_no_more(each.name)
+        self._waiting = waiting

@@ -127,6 +127,12 @@ _log = structlog.get_logger(__name__)
     help="How long a start waits for a database that is away, alive and not ready.",
 )
 @click.option(
+    "--health-listen",
+    metavar="ADDRESS",
+    help="HOST:PORT where grpc.health.v1 is answered, and nothing else, without TLS and without --insecure: for probes "
+    "that speak no TLS, such as Kubernetes'. --listen answers it in any case.",
+)
+@click.option(
     "--metrics-listen",
     metavar="ADDRESS",
     help="HOST:PORT where Prometheus finds /metrics, by plain HTTP. Without it, nowhere.",
@@ -176,6 +182,7 @@ def serve_command(
     tls_client_ca: Path | None,
     tokens: Path | None,
     store_wait: float,
+    health_listen: str | None,
     metrics_listen: str | None,
     metrics_insecure: bool,
     trace_endpoint: str | None,
@@ -191,6 +198,7 @@ def serve_command(
 
     Beyond loopback and Unix sockets it listens only with --tls-cert and --tls-key, or with --insecure. With --tokens,
     each RPC asks for a bearer token; with --tls-client-ca, each TLS connection for a client's certificate.
+    --health-listen says nothing but whether the service lives and is ready, and asks for none of these.
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key belong together")
@@ -236,6 +244,7 @@ def serve_command(
             insecure=insecure,
             config=config,
             store_wait_seconds=store_wait if is_elsewhere else 0.0,
+            health_listen=health_listen,
             metrics_listen=metrics_listen,
             metrics_insecure=metrics_insecure or insecure,
             interceptors=stack.enter_context(tracing(trace_endpoint)) if trace_endpoint is not None else (),

@@ -13,7 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from syllabus_service.addresses import Address, AddressError, clear_socket_path
+from syllabus_service.addresses import Address, AddressError, bind_tcp, clear_socket_path
 from syllabus_service.authorization import Authorizer
 from syllabus_service.engine_interface import Engine
 from syllabus_service.errors import Unavailable
@@ -68,6 +68,7 @@ class Server:
     Attributes:
         addresses: where it listens, with the ports that were taken.
         tallies: what it counts, for metrics.
+        health: what it answers health checks with, before it listens as well.
 
     Raises:
         AddressError: on entering: an address is malformed, is taken, or is open to the network without TLS.
@@ -98,7 +99,9 @@ class Server:
         self._door = _Door()
         self._engine: Engine | None = None
         self._servicer: CurriculumServicer | None = None
-        self._health = Health()
+        self.health = Health()
+        self.health.set("", SERVING)
+        self.health.set(SERVICE.full_name, NOT_SERVING)
         self._sockets: list[tuple[Path, int]] = []
         self._server: grpc.aio.Server | None = None
 
@@ -126,9 +129,7 @@ class Server:
             interceptors=self._interceptors,
         )
         server.add_generic_rpc_handlers([self._door])
-        self._health.set("", SERVING)
-        self._health.set(SERVICE.full_name, NOT_SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:
             for address in addresses:
@@ -160,7 +161,7 @@ class Server:
             return
         grace = self._settings.grace_seconds if grace_seconds is None else grace_seconds
         _log.info("draining", grace_seconds=grace)
-        self._health.drain()
+        self.health.drain()
         if self._servicer is not None:
             self._servicer.drain(Unavailable("the service is stopping"))
         await server.stop(grace)
@@ -178,18 +179,7 @@ class Server:
             _log.warning("open_to_everybody", reason="neither tokens nor client certificates are asked for")
 
     def _bind(self, server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
-        try:
-            if address.path:
-                return self._bind_unix(server, address)
-            if credentials is not None:
-                port = server.add_secure_port(str(address), credentials)
-            else:
-                port = server.add_insecure_port(str(address))
-        except RuntimeError as error:
-            raise AddressError(f"{address}: cannot listen there; is the port taken?") from error
-        if port == 0:
-            raise AddressError(f"{address}: cannot listen there; is the port taken?")
-        return Address(host=address.host, port=port)
+        return self._bind_unix(server, address) if address.path else bind_tcp(server, address, credentials)
 
     def _bind_unix(self, server: grpc.aio.Server, address: Address) -> Address:
         path = Path(address.path)
@@ -197,6 +187,8 @@ class Server:
         mask = os.umask(0o177)  # the file is there, with these rights, as soon as gRPC has bound it
         try:
             server.add_insecure_port(str(address))
+        except RuntimeError as error:
+            raise AddressError(f"{address}: cannot listen there; is the path taken?") from error
         finally:
             os.umask(mask)
         self._sockets.append((path, path.stat().st_ino))
@@ -222,7 +214,7 @@ class Server:
 
     def _set_health(self) -> None:
         is_ready = self._engine is not None and self._engine.available
-        self._health.set(SERVICE.full_name, SERVING if is_ready else NOT_SERVING)
+        self.health.set(SERVICE.full_name, SERVING if is_ready else NOT_SERVING)
 
 
 class _Door(grpc.GenericRpcHandler):

@@ -15,11 +15,11 @@ import grpc
 import structlog
 
 from syllabus_service.authorization import Authorizer
-from syllabus_service.config import load_config
 from syllabus_service.config_follower import ConfigFollower
 from syllabus_service.engine_interface import Engine
+from syllabus_service.health import HealthListener
 from syllabus_service.limits import Limits
-from syllabus_service.metrics.endpoint import MetricsEndpoint, parse_metrics_address
+from syllabus_service.metrics.endpoint import MetricsEndpoint
 from syllabus_service.server import Server, ServerSettings
 from syllabus_service.store import Store, StoreUnavailableError
 from syllabus_service.tls import TlsFiles
@@ -54,6 +54,8 @@ class ServiceOptions:
     """``curricula.yaml``."""
     store_wait_seconds: float = 0.0
     """How long a start waits for a store that is away."""
+    health_listen: str | None = None
+    """Where to answer health checks, and nothing else, without TLS."""
     metrics_listen: str | None = None
     """Where to tell metrics."""
     metrics_insecure: bool = False
@@ -65,12 +67,13 @@ class ServiceOptions:
 async def run_service(options: ServiceOptions) -> None:
     """Serve until SIGTERM or SIGINT. Raises AddressError, ConfigError and StoreError where it cannot start.
 
-    A store that is away is waited for: until it is there, the process listens, is alive and not ready.
+    It listens first: while a store that is away is waited for, curricula are recovered and those of the config are
+    created, the process is alive and not ready, tells metrics, and asks its callers to try again.
     """
-    if options.metrics_listen is not None:
-        parse_metrics_address(options.metrics_listen, insecure=options.metrics_insecure)
-    configured = await asyncio.to_thread(load_config, options.config) if options.config is not None else []
+    follower = await asyncio.to_thread(ConfigFollower, options.config) if options.config is not None else None
     stop = _stop_on_signals()
+    if follower is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, follower.look_now.set)
     server = Server(
         None,
         listen=options.listen,
@@ -82,31 +85,31 @@ async def run_service(options: ServiceOptions) -> None:
         interceptors=options.interceptors,
     )
     async with AsyncExitStack() as stack:
+        if options.health_listen is not None:
+            await stack.enter_async_context(HealthListener(options.health_listen, server.health))
         stack.push_async_callback(server.stop)  # where the start fails
-        engine = await _started_engine(options, server, stop, stack)
+        metrics = None
+        if options.metrics_listen is not None:
+            metrics = MetricsEndpoint(options.metrics_listen, None, server.tallies, insecure=options.metrics_insecure)
+            await stack.enter_async_context(metrics)
+        await server.start()
+        engine = await _started_engine(options, stop, stack)
         if engine is None:
             return
-        stack.push_async_callback(server.stop)  # before the engine's end
-        if options.config is not None:
-            follower = ConfigFollower(options.config, engine)
-            if not await _unless(stop, follower.create(configured)):
-                return
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, follower.look_now.set)
-            await stack.enter_async_context(_in_background(follower.follow()))
-        await server.start()
-        if options.metrics_listen is not None:
-            endpoint = MetricsEndpoint(
-                options.metrics_listen, engine, server.tallies, insecure=options.metrics_insecure
-            )
-            await stack.enter_async_context(endpoint)
+        if metrics is not None:
+            stack.push_async_callback(metrics.stop)  # both before the engine's end
+        stack.push_async_callback(server.stop)
+        if follower is not None:
+            await stack.enter_async_context(_in_background(follower.follow(engine)))
+            await _first_of(stop.wait(), follower.settled.wait())
+        if metrics is not None:
+            metrics.serve(engine)
         server.serve(engine)
         await stop.wait()
         await server.stop()
 
 
-async def _started_engine(
-    options: ServiceOptions, server: Server, stop: asyncio.Event, stack: AsyncExitStack
-) -> Engine | None:
+async def _started_engine(options: ServiceOptions, stop: asyncio.Event, stack: AsyncExitStack) -> Engine | None:
     """The engine, on ``stack``; None where the service was told to stop before the store was there."""
     deadline = asyncio.get_running_loop().time() + options.store_wait_seconds
     delay = _FIRST_RETRY_SECONDS
@@ -120,7 +123,6 @@ async def _started_engine(
             if left <= 0:
                 raise
             _log.warning("waiting_for_store", error=str(error), seconds_left=round(left, 1))
-            await server.start()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), min(delay, left))
             delay = min(2 * delay, _LONGEST_RETRY_SECONDS)
@@ -156,17 +158,12 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do ``work``, or give it up when ``stop`` is set. Returns whether it was done."""
-    task = asyncio.create_task(work)
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if task.done():
-        task.result()
-        return True
-    task.cancel()
-    return False
+async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them is done, and give up the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 @asynccontextmanager

@@ -50,7 +50,7 @@ class ServiceCollector(Collector):
     curriculum and each method.
 
     Args:
-        engine: the curricula.
+        engine: the curricula; None: see ``serve``.
         door: what the front door counts.
         loop: the loop that the engine runs in.
 
@@ -58,11 +58,15 @@ class ServiceCollector(Collector):
         TimeoutError: from a scrape, where the loop did not answer within 5 s.
     """
 
-    def __init__(self, engine: Engine, door: DoorTallies, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, engine: Engine | None, door: DoorTallies, loop: asyncio.AbstractEventLoop) -> None:
         self._engine = engine
         self._door = door
         self._loop = loop
         self._distributions = DistributionWatch()
+
+    def serve(self, engine: Engine) -> None:
+        """Tell of this engine from now on. Called in the loop."""
+        self._engine = engine
 
     async def stop(self) -> None:
         """End what it does in the background. Called in the loop."""
@@ -98,7 +102,9 @@ class ServiceCollector(Collector):
 
     def _see(self, asked: float) -> _Seen:
         lag = time.perf_counter() - asked
-        engine, curricula = self._engine, self._engine.served
+        if (engine := self._engine) is None:
+            return _Seen((), (), {}, ready=False, num_broken=0, loop_lag=lag)
+        curricula = engine.served
         self._door.keep_only(each.name for each in curricula)
         spreads = self._distributions.spreads(curricula)
         return _Seen(curricula, engine.away, spreads, engine.available, engine.num_broken, lag)

@@ -42,7 +42,7 @@ class MetricsEndpoint:
 
     Args:
         listen: ``HOST:PORT`` or ``[IPV6]:PORT``; port 0 takes a free one.
-        engine: the curricula, started.
+        engine: the curricula, started; None: there are none, and the service is not ready, until ``serve``.
         door: what the server counts: ``Server.tallies``.
         insecure: whether to listen beyond this machine.
 
@@ -53,11 +53,12 @@ class MetricsEndpoint:
         AddressError: on making it: the address is malformed, or open to the network; on entering: it is taken.
     """
 
-    def __init__(self, listen: str, engine: Engine, door: DoorTallies, *, insecure: bool = False) -> None:
+    def __init__(self, listen: str, engine: Engine | None, door: DoorTallies, *, insecure: bool = False) -> None:
         self._wanted = parse_metrics_address(listen, insecure=insecure)
         self._engine = engine
         self._door = door
         self.address = ""
+        self._server: _Server | None = None
 
     async def __aenter__(self) -> Self:
         self._collector = ServiceCollector(self._engine, self._door, asyncio.get_running_loop())
@@ -66,23 +67,33 @@ class MetricsEndpoint:
             registry.register(collector)
         GCCollector(registry=registry)
         try:
-            self._server = _server_class(self._wanted)((self._wanted.host, self._wanted.port), _QuietHandler)
+            server = _server_class(self._wanted)((self._wanted.host, self._wanted.port), _QuietHandler)
         except OSError as error:
             raise AddressError(f"{self._wanted}: cannot listen there: {error}") from error
-        self._server.set_app(_only_metrics(make_wsgi_app(registry)))
-        self.address = str(Address(host=self._wanted.host, port=self._server.server_port))
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True
-        )
+        server.set_app(_only_metrics(make_wsgi_app(registry)))
+        self.address = str(Address(host=self._wanted.host, port=server.server_port))
+        self._thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True)
+        self._server = server
         self._thread.start()
         _log.info("metrics_listening", address=self.address)
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    def serve(self, engine: Engine) -> None:
+        """Tell of this engine, started, from now on."""
+        self._collector.serve(engine)
+
+    async def stop(self) -> None:
+        """Stop listening. Calling it again does nothing."""
+        server, self._server = self._server, None
+        if server is None:
+            return
         await self._collector.stop()
-        await asyncio.to_thread(self._server.shutdown)
-        self._server.server_close()
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
         await asyncio.to_thread(self._thread.join)
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
 
 
 def parse_metrics_address(text: str, *, insecure: bool) -> Address:

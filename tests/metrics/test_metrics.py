@@ -284,6 +284,19 @@ def test_scrapes_that_a_hanging_loop_did_not_answer_are_not_made_up_for_afterwar
     asyncio.run(live())
 
 
+def test_before_there_is_an_engine_it_is_told_that_it_is_not_ready() -> None:
+    with serving() as server:
+        endpoint = MetricsEndpoint("127.0.0.1:0", None, server.server.tallies)
+        server.run(endpoint.__aenter__)
+        try:
+            assert scrape(endpoint.address).value("syllabus_ready") == 0
+            server.call(lambda: endpoint.serve(server.engine))
+            assert scrape(endpoint.address).value("syllabus_ready") == 1
+        finally:
+            server.run(endpoint.stop)
+            server.run(endpoint.stop)
+
+
 @pytest.mark.parametrize(
     ("path", "method", "code"), [("/", "GET", 404), ("/metrics/x", "GET", 404), ("/metrics", "POST", 405)]
 )

@@ -143,16 +143,6 @@ def _refused(*arguments: str) -> str:
     return result.output
 
 
-def test_an_existing_curriculum_of_another_spec_is_an_error_that_says_so(tmp_path: Path) -> None:
-    data, config = tmp_path / "data", tmp_path / "curricula.yaml"
-    with SqliteStore(data) as store, serving(store) as server:
-        server.create("maze")
-    _write(config, _MAZE + "    task_space: 3\n")
-    said = _refused("--data-dir", str(data), "--config", str(config), "--listen", f"unix:{tmp_path}/s")
-    assert "curricula.maze" in said
-    assert "another spec" in said
-
-
 def test_a_data_directory_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "data"):
         said = _refused("--data-dir", str(tmp_path / "data"), "--listen", f"unix:{tmp_path}/s")
