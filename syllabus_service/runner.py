@@ -188,6 +188,7 @@ class CurriculumRunner:
         self._snapshot_saved.set()
         self._snapshot_time = clock()
         self._snapshot_job: Future[None] | None = None
+        self.tallies.is_kept = durable is not None
         self.tallies.snapshot_position = self._snapshot_position
         self.tallies.state = host.counts()
         host.renew_leases(self._leases.time)
@@ -545,6 +546,7 @@ class CurriculumRunner:
             error=str(error),
         )
         self._snapshots = False
+        self.tallies.snapshots_given_up = True
 
     def _write_snapshot(self, store: Store, position: int, captured: dict[str, Any]) -> None:
         started = time.perf_counter()

@@ -291,6 +291,13 @@ def _runner_metrics(seen: _Seen) -> Iterator[Metric]:
     yield counter(
         "syllabus_snapshot_failures", "Snapshots that could not be written.", lambda each: each.snapshot_failures
     )
+    kept = {name: each for name, each in tallies.items() if each.is_kept}
+    yield _gauges(
+        "syllabus_snapshots_given_up",
+        "Whether none is tried any more, because the curriculum cannot be saved: a restart replays its whole journal.",
+        _CURRICULUM,
+        [((name,), float(each.snapshots_given_up)) for name, each in kept.items()],
+    )
     yield _gauges(
         "syllabus_snapshot_timestamp_seconds",
         "When the last snapshot of this process was written, in seconds since 1970.",
@@ -298,10 +305,11 @@ def _runner_metrics(seen: _Seen) -> Iterator[Metric]:
         [((name,), each.snapshot_time) for name, each in tallies.items() if each.snapshot_time],
     )
     yield gauge("syllabus_snapshot_bytes", "Size of the last snapshot.", lambda each: each.snapshot_bytes)
-    yield gauge(
+    yield _gauges(
         "syllabus_commands_since_snapshot",
         "Commands behind the last snapshot: what a restart replays.",
-        lambda each: max(each.committed - each.snapshot_position, 0),
+        _CURRICULUM,
+        [((name,), float(max(each.committed - each.snapshot_position, 0))) for name, each in kept.items()],
     )
 
 

@@ -67,6 +67,10 @@ class Readings:
     """Of writing a snapshot."""
     snapshot_failures: int
     """Snapshots that could not be written."""
+    is_kept: bool
+    """Whether there is a store, so that a restart goes on from the last snapshot."""
+    snapshots_given_up: bool
+    """Whether none is tried any more, because the curriculum cannot be saved."""
     snapshot_time: float
     """When the last snapshot was written, in seconds since 1970; 0 before the first."""
     snapshot_position: int
@@ -96,6 +100,10 @@ class RunnerTallies:
         """Of writing a snapshot, beside the curriculum's thread."""
         self.snapshot_failures = 0
         """Snapshots that could not be written."""
+        self.is_kept = False
+        """Whether there is a store, so that a restart goes on from the last snapshot."""
+        self.snapshots_given_up = False
+        """Whether none is tried any more, because the curriculum cannot be saved."""
         self.snapshot_time = 0.0
         """When the last snapshot was written, in seconds since 1970; 0 before the first."""
         self.snapshot_position = 0
@@ -143,6 +151,8 @@ class RunnerTallies:
             self.answer_seconds,
             self.snapshot_seconds,
             self.snapshot_failures,
+            self.is_kept,
+            self.snapshots_given_up,
             self.snapshot_time,
             self.snapshot_position,
             self.snapshot_bytes,

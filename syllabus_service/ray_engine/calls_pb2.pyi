@@ -99,7 +99,7 @@ class Maker(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., settings: _Optional[str] = ..., epoch: _Optional[int] = ..., forsaken: bool = ...) -> None: ...
 
 class Measures(_message.Message):
-    __slots__ = ("num_queued", "oldest", "batch_sizes", "apply", "journal", "answer", "snapshot", "snapshot_failures", "snapshot_time", "snapshot_position", "snapshot_bytes", "state")
+    __slots__ = ("num_queued", "oldest", "batch_sizes", "apply", "journal", "answer", "snapshot", "snapshot_failures", "snapshot_time", "snapshot_position", "snapshot_bytes", "state", "is_kept", "snapshots_given_up")
     class StateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,8 @@ class Measures(_message.Message):
     SNAPSHOT_POSITION_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_BYTES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    IS_KEPT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     num_queued: int
     oldest: float
     batch_sizes: Histogram
@@ -131,7 +133,9 @@ class Measures(_message.Message):
     snapshot_position: int
     snapshot_bytes: int
     state: _containers.ScalarMap[str, int]
-    def __init__(self, num_queued: _Optional[int] = ..., oldest: _Optional[float] = ..., batch_sizes: _Optional[_Union[Histogram, _Mapping]] = ..., apply: _Optional[_Union[Histogram, _Mapping]] = ..., journal: _Optional[_Union[Histogram, _Mapping]] = ..., answer: _Optional[_Union[Histogram, _Mapping]] = ..., snapshot: _Optional[_Union[Histogram, _Mapping]] = ..., snapshot_failures: _Optional[int] = ..., snapshot_time: _Optional[float] = ..., snapshot_position: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., state: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    is_kept: bool
+    snapshots_given_up: bool
+    def __init__(self, num_queued: _Optional[int] = ..., oldest: _Optional[float] = ..., batch_sizes: _Optional[_Union[Histogram, _Mapping]] = ..., apply: _Optional[_Union[Histogram, _Mapping]] = ..., journal: _Optional[_Union[Histogram, _Mapping]] = ..., answer: _Optional[_Union[Histogram, _Mapping]] = ..., snapshot: _Optional[_Union[Histogram, _Mapping]] = ..., snapshot_failures: _Optional[int] = ..., snapshot_time: _Optional[float] = ..., snapshot_position: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., state: _Optional[_Mapping[str, int]] = ..., is_kept: bool = ..., snapshots_given_up: bool = ...) -> None: ...
 
 class Histogram(_message.Message):
     __slots__ = ("counts", "total")

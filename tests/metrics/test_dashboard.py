@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deploy/chart/files"
 FUNCTIONS = {
     *("absent", "and", "by", "count", "histogram_quantile", "increase", "max", "min", "on", "or", "rate", "sum"),
-    *("time", "vector", "label_values"),
+    *("time", "unless", "vector", "label_values"),
 }
 GIVEN_BY_PROMETHEUS = {"instance", "job"}
 

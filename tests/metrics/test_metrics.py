@@ -29,7 +29,7 @@ from syllabus_service.runner import RunnerSettings
 from syllabus_service.store import MemoryStore
 from tests.metrics.scrape import Scrape, scrape
 from tests.service.serving import TIMEOUT, Serving, Stream, column, episodes, serving
-from tests.service.test_service_engine import TroubledStore
+from tests.service.test_service_engine import UNSAVABLE, TroubledStore
 
 MAZE = {"curriculum": "maze"}
 PROMPT = RunnerSettings(tick_seconds=0.02)
@@ -250,6 +250,27 @@ def test_the_last_snapshot_is_told_and_one_that_failed_is_counted() -> None:
         seen = _wait_for(address, lambda seen: seen.value("syllabus_snapshot_seconds_count", **MAZE) == 1)
         assert seen.value("syllabus_snapshot_timestamp_seconds", **MAZE) > 0
         assert seen.value("syllabus_commands_since_snapshot", **MAZE) == 0
+
+
+def test_a_curriculum_that_cannot_be_saved_is_told() -> None:
+    settings = RunnerSettings(tick_seconds=0.02, snapshot_after_commands=1)
+    with (
+        serving(MemoryStore(), settings=settings, allowed_curricula=[UNSAVABLE]) as server,
+        _watched(server) as address,
+    ):
+        server.create("good")
+        server.create("maze", algorithm=UNSAVABLE)
+        assert scrape(address).value("syllabus_snapshots_given_up", **MAZE) == 0
+        for name in ("maze", "good"):
+            ask = pb.GetTaskRequest(curriculum=name, session_id="s", sequence=1, num_tasks=1)
+            server.stub.GetTask(ask, timeout=TIMEOUT)
+        seen = _wait_for(address, lambda seen: seen.value("syllabus_snapshots_given_up", **MAZE) == 1)
+        assert seen.value("syllabus_snapshots_given_up", curriculum="good") == 0
+        assert seen.value("syllabus_commands_since_snapshot", **MAZE) == 1
+        assert seen.value("syllabus_snapshot_failures_total", **MAZE) == 0
+    with serving() as server, _watched(server) as address:  # what is not stored has nothing to be told of
+        server.create("maze")
+        assert not {"syllabus_snapshots_given_up", "syllabus_commands_since_snapshot"} & scrape(address).names
 
 
 def test_scrapes_that_a_hanging_loop_did_not_answer_are_not_made_up_for_afterwards(
