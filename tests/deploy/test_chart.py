@@ -94,11 +94,13 @@ def test_the_services_command_line_takes_the_containers_arguments(release):
 def test_every_option_of_the_chart_arrives():
     values = merged(
         VALUES["secured"],
-        durability="os", port=4000, maxMessageMib=8, listenHost="[::]", log={"format": "console", "level": "debug"},
+        durability="os", port=4000, healthPort=4001, trace__endpoint="http://collector:4317",
+        maxMessageMib=8, listenHost="[::]", log={"format": "console", "level": "debug"},
         allowCurricula=["mazes:Maze", "mazes:Big"], drain__graceSeconds=7,
     )  # fmt: skip
     taken = _parse(render(values).container["args"])
-    assert taken["listen"] == ("[::]:4000", "unix:/run/syllabus/health.sock")
+    assert (taken["listen"], taken["health_listen"]) == (("[::]:4000",), "[::]:4001")
+    assert taken["trace_endpoint"] == "http://collector:4317"
     assert (taken["durability"], taken["max_message_mib"], taken["grace"]) == ("os", 8, 7.0)
     assert (taken["log_format"], taken["log_level"]) == ("console", "debug")
     assert taken["allow_curriculum"] == ("mazes:Maze", "mazes:Big")
@@ -106,6 +108,27 @@ def test_every_option_of_the_chart_arrives():
         Path("/etc/syllabus/tls/tls.crt"),
         Path("/etc/syllabus/client-ca/ca.crt"),
     )
+
+
+def test_no_argument_stands_twice(release):
+    names = [each.partition("=")[0] for container in release.pod["containers"] for each in container.get("args", [])]
+    assert len(names) == len(set(names))
+
+
+def test_each_release_has_a_ray_namespace_of_its_own_unless_it_is_given_one():
+    door = VALUES["front-doors"]
+    taken = _parse(render(door).container["args"])
+    assert taken["ray_namespace"] == f"training-{NAME}"
+    assert taken["store_wait"] == 300.0
+    values = merged(door, frontDoors__rayNamespace="shared", frontDoors__storeWaitSeconds=7)
+    taken = _parse(render(values).container["args"])
+    assert (taken["ray_namespace"], taken["store_wait"]) == ("shared", 7.0)
+
+
+def test_names_are_looked_up_wherever_dns_is():
+    rules = render(VALUES["front-doors"]).one("NetworkPolicy")["spec"]["egress"]
+    (dns,) = (each for each in rules if {port["port"] for port in each.get("ports", [])} == {53})
+    assert "to" not in dns  # a node-local cache is no pod
 
 
 def test_files_that_arguments_name_are_in_volumes_that_are_mounted(release):
@@ -128,35 +151,29 @@ def test_the_services_loader_takes_the_curricula(release, tmp_path):
     assert "--config" not in str(release.container["args"])
 
 
-def test_pods_are_replaced_when_their_curricula_change():
-    annotations = [
-        render(merged(VALUES["single"], curricula__cartpole__seed=seed)).workload["spec"]["template"]["metadata"]
-        for seed in (1, 1, 2)
-    ]
-    assert annotations[0] == annotations[1] != annotations[2]
+def test_pods_stay_when_their_curricula_change_and_see_the_change_in_a_volume_that_kubelet_follows():
+    releases = [render(merged(VALUES["single"], curricula__cartpole__seed=seed)) for seed in (1, 2)]
+    first, second = (each.workload["spec"]["template"] for each in releases)
+    assert first == second
+    assert releases[0].one("ConfigMap", f"{NAME}-curricula") != releases[1].one("ConfigMap", f"{NAME}-curricula")
+    (mount,) = (each for each in releases[0].container["volumeMounts"] if each["name"] == "curricula")
+    assert "subPath" not in mount  # kubelet does not follow those
+    assert _parse(releases[0].container["args"])["config"] == Path(mount["mountPath"]) / "curricula.yaml"
 
 
 # Probes and stopping
 
 
-def test_kubelet_asks_the_service_itself_where_there_is_no_tls():
-    container = render(VALUES["single"]).container
+def test_kubelet_asks_the_service_itself_with_and_without_tls(release):
+    ports = {port["name"]: port["containerPort"] for port in release.container["ports"]}
     for probe, name in (("startupProbe", ""), ("livenessProbe", ""), ("readinessProbe", _ENDPOINT_NAME)):
-        assert container[probe]["grpc"] == {"port": 50051, "service": name}
-
-
-@pytest.mark.parametrize("values", ["secured", "front-doors"])
-def test_the_images_probe_asks_over_a_unix_socket_where_there_is_tls(values):
-    from syllabus_service.probe import main as probe
-
-    container = render(VALUES[values]).container
-    for kind, name in (("startupProbe", ""), ("livenessProbe", ""), ("readinessProbe", _ENDPOINT_NAME)):
-        python, flag, module, *arguments = container[kind]["exec"]["command"]
-        assert (python, flag, module) == ("python3", "-m", "syllabus_service.probe")
-        taken = probe.make_context("probe", arguments).params
-        assert f"--listen={taken['target']}" in container["args"]
-        assert taken["service"] == name
-        assert taken["timeout"] < container[kind]["timeoutSeconds"]
+        assert release.container[probe]["grpc"] == {"port": ports["health"], "service": name}
+    assert _parse(release.container["args"])["health_listen"] == f"0.0.0.0:{ports['health']}"
+    assert ports["health"] not in (ports["grpc"], ports.get("metrics"))
+    reached = [
+        port["port"] for rule in release.one("NetworkPolicy")["spec"]["ingress"] for port in rule.get("ports", [])
+    ]
+    assert set(reached) <= {"grpc", "metrics"}
 
 
 def test_stopping_fits_into_the_time_that_kubernetes_gives(release):
@@ -183,6 +200,21 @@ def test_a_front_door_has_a_ray_node_that_takes_no_work_and_ends_after_it():
     assert shared[0].items() >= shared[1].items() == {"/tmp": "tmp", "/dev/shm": "shm"}.items()
     peers = release.one("NetworkPolicy")["spec"]["ingress"][-1]["from"]
     assert {"podSelector": {"matchLabels": {"ray.io/is-ray-node": "yes"}}} in peers
+
+
+def test_ray_speaks_tls_with_the_files_of_its_secret():
+    release = render(merged(VALUES["front-doors"], frontDoors__rayTlsSecretName="ray-tls"))
+    (volume,) = (each for each in release.pod["volumes"] if each["name"] == "ray-tls")
+    assert volume["secret"]["secretName"] == "ray-tls"
+    for each in release.pod["containers"]:
+        (mount,) = (place for place in each["volumeMounts"] if place["name"] == "ray-tls")
+        told = {variable["name"]: variable.get("value") for variable in each["env"]}
+        assert told["RAY_USE_TLS"] == "1"
+        assert {told[f"RAY_TLS_{what}"] for what in ("SERVER_CERT", "SERVER_KEY", "CA_CERT")} == {
+            f"{mount['mountPath']}/{name}" for name in ("tls.crt", "tls.key", "ca.crt")
+        }
+    for version in VERSIONS:
+        check(release.workload, version)
 
 
 def test_a_start_may_take_as_long_as_was_said():
@@ -303,6 +335,8 @@ def test_dashboard_and_alerts_are_those_of_the_files():
             "terminationGracePeriodSeconds: expected at least 40, the sum of drain.preStopSeconds",
         ),
         ("single", {"drain__graceSeconds": 26}, "terminationGracePeriodSeconds: expected at least 46"),
+        ("single", {"healthPort": 50051}, "healthPort: expected another port"),
+        ("secured", {"healthPort": 9464}, "healthPort: expected another port"),
         ("front-doors", {"frontDoors__rayAddress": ""}, "frontDoors.rayAddress: expected the address of a Ray cluster"),
         ("front-doors", {"frontDoors__databaseUrl": ""}, "frontDoors.databaseUrl: expected postgresql://"),
         (
@@ -338,6 +372,9 @@ def test_values_that_do_not_fit_together_are_refused_by_the_name_of_the_key(base
         ({"frontDoors__cpusPerCurriculum": 0}, "/frontDoors/cpusPerCurriculum"),
         ({"frontDoors__rayAddress": "ray://head:10001"}, "/frontDoors/rayAddress"),
         ({"frontDoors__databaseUrl": "mysql://x"}, "/frontDoors/databaseUrl"),
+        ({"frontDoors__rayNamespace": "a b"}, "/frontDoors/rayNamespace"),
+        ({"frontDoors__storeWaitSeconds": -1}, "/frontDoors/storeWaitSeconds"),
+        ({"trace__endpoint": "collector:4317"}, "/trace/endpoint"),
         ({"image__digest": "sha256:abc"}, "/image/digest"),
         ({"curricula__maze": {"algorithm": "x"}}, "/curricula/maze.*task_space"),
         ({"allowCurricula": ["mazes"]}, "/allowCurricula/0"),

@@ -97,6 +97,40 @@ def test_the_front_doors_find_the_ray_cluster_and_its_actors_the_database():
     assert container["image"] == f"syllabus-service:{values['image']['tag']}"
 
 
+def test_only_the_front_doors_and_ray_itself_reach_ray_and_they_show_its_token():
+    cluster = OBJECTS["raycluster.yaml:RayCluster:syllabus-ray"]
+    policy = OBJECTS["raycluster.yaml:NetworkPolicy:syllabus-ray"]["spec"]
+    doors = render(value_sets()["front-doors"])
+    assert policy["podSelector"]["matchLabels"] == {"ray.io/cluster": cluster["metadata"]["name"]}
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (ingress,) = policy["ingress"]
+    itself, front_doors = ingress["from"]
+    assert itself["podSelector"] == policy["podSelector"]
+    labels = doors.workload["spec"]["template"]["metadata"]["labels"]
+    assert front_doors["podSelector"]["matchLabels"].items() <= labels.items()
+    dns, nodes, database = policy["egress"]
+    assert {each["port"] for each in dns["ports"]} == {53}
+    assert nodes["to"] == ingress["from"]
+    (port,) = database["ports"]
+    assert f":{port['port']}/" in value_sets()["front-doors"]["frontDoors"]["databaseUrl"]
+
+    def token(container: dict[str, Any]) -> list[dict[str, Any]]:
+        return [each for each in container["env"] if each["name"].startswith("RAY_AUTH")]
+
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    containers = [each for group in groups for each in group["template"]["spec"]["containers"]]
+    containers += doors.pod["containers"]
+    assert [each["name"] for each in containers] == ["ray-head", "ray-worker", "syllabus", "ray-node"]
+    for each in containers:
+        assert token(each) == [
+            {"name": "RAY_AUTH_MODE", "value": "token"},
+            {
+                "name": "RAY_AUTH_TOKEN",
+                "valueFrom": {"secretKeyRef": {"name": "syllabus-ray-token", "key": "auth_token"}},
+            },
+        ]
+
+
 def test_the_ray_jobs_program_is_there():
     entrypoint = OBJECTS["rayjob.yaml:RayJob:cartpole-ppo"]["spec"]["entrypoint"]
     python, flag, module = shlex.split(entrypoint)

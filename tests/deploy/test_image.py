@@ -101,14 +101,9 @@ class Pod:
 
     def probe(self, name: str) -> bool:
         """What kubelet does."""
-        probe = self._release.container[name]
-        if "exec" in probe:
-            command = probe["exec"]["command"]
-        else:  # kubelet's own client; ours asks the same
-            address = f"127.0.0.1:{probe['grpc']['port']}"
-            command = ["python3", "-m", "syllabus_service.probe", f"--target={address}"]
-            command.append(f"--service={probe['grpc']['service']}")
-        return self.container.run(*command).returncode == 0
+        probe = self._release.container[name]["grpc"]  # kubelet's own client; ours asks the same
+        target, service = f"--target=127.0.0.1:{probe['port']}", f"--service={probe['service']}"
+        return self.container.run("python3", "-m", "syllabus_service.probe", target, service).returncode == 0
 
     def stop(self) -> int:
         """Stop the container as kubelet does; its exit code."""

@@ -29,3 +29,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Where the actors of this release's curricula live in the Ray cluster, which other releases may use as well. */}}
+{{- define "syllabus.rayNamespace" -}}
+{{ .Values.frontDoors.rayNamespace | default (printf "%s-%s" .Release.Namespace (include "syllabus.fullname" .)) }}
+{{- end -}}

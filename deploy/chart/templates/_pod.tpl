@@ -3,8 +3,8 @@
 {{- define "syllabus.args" -}}
 - serve
 - --listen={{ .Values.listenHost }}:{{ int .Values.port }}
+- --health-listen={{ .Values.listenHost }}:{{ int .Values.healthPort }}
 {{- if .Values.tls.secretName }}
-- --listen=unix:/run/syllabus/health.sock
 - --tls-cert=/etc/syllabus/tls/tls.crt
 - --tls-key=/etc/syllabus/tls/tls.key
 {{- if .Values.tls.clientCaSecretName }}
@@ -21,8 +21,10 @@
 {{- else }}
 - --engine=ray
 - --ray-address={{ .Values.frontDoors.rayAddress }}
+- --ray-namespace={{ include "syllabus.rayNamespace" . }}
 - --ray-cpus={{ .Values.frontDoors.cpusPerCurriculum }}
 - {{ printf "--store=%s" .Values.frontDoors.databaseUrl | quote }}
+- --store-wait={{ int .Values.frontDoors.storeWaitSeconds }}
 {{- end }}
 - --durability={{ .Values.durability }}
 {{- if .Values.curricula }}
@@ -34,7 +36,9 @@
 {{- if .Values.metrics.enabled }}
 - --metrics-listen={{ .Values.listenHost }}:{{ int .Values.metrics.port }}
 - --metrics-insecure
-- --metrics-insecure
+{{- end }}
+{{- with .Values.trace.endpoint }}
+- --trace={{ . }}
 {{- end }}
 - --grace={{ .Values.drain.graceSeconds }}
 - --max-message-mib={{ int .Values.maxMessageMib }}
@@ -42,22 +46,11 @@
 - --log-level={{ .Values.log.level }}
 {{- end -}}
 
-{{/* A health check. kubelet's own gRPC probes speak no TLS; then the image's probe asks over a Unix socket of the pod. */}}
+{{/* A health check. kubelet's own gRPC probes speak no TLS; the port for health has none, and answers nothing else. */}}
 {{- define "syllabus.probe" -}}
-{{- if .root.Values.tls.secretName -}}
-exec:
-  command:
-    - python3
-    - -m
-    - syllabus_service.probe
-    - --target=unix:/run/syllabus/health.sock
-    - --service={{ .service }}
-    - --timeout=4
-{{- else -}}
 grpc:
-  port: {{ int .root.Values.port }}
+  port: {{ int .root.Values.healthPort }}
   service: {{ .service | quote }}
-{{- end }}
 timeoutSeconds: 5
 {{- end -}}
 
@@ -65,6 +58,25 @@ timeoutSeconds: 5
 {{- if eq .Values.mode "frontDoors" -}}
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
+{{- with .Values.frontDoors.rayTokenSecretName }}
+- name: RAY_AUTH_MODE
+  value: token
+- name: RAY_AUTH_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: auth_token
+{{- end }}
+{{- if .Values.frontDoors.rayTlsSecretName }}
+- name: RAY_USE_TLS
+  value: "1"
+- name: RAY_TLS_SERVER_CERT
+  value: /etc/syllabus/ray-tls/tls.crt
+- name: RAY_TLS_SERVER_KEY
+  value: /etc/syllabus/ray-tls/tls.key
+- name: RAY_TLS_CA_CERT
+  value: /etc/syllabus/ray-tls/ca.crt
+{{- end }}
 {{- with .Values.frontDoors.databasePasswordSecretName }}
 - name: PGPASSWORD
   valueFrom:
@@ -117,6 +129,11 @@ capabilities:
       mountPath: /tmp
     - name: shm
       mountPath: /dev/shm
+    {{- if .Values.frontDoors.rayTlsSecretName }}
+    - name: ray-tls
+      mountPath: /etc/syllabus/ray-tls
+      readOnly: true
+    {{- end }}
 {{- end -}}
 
 {{- define "syllabus.pod" -}}
@@ -128,9 +145,6 @@ metadata:
     {{- end }}
   annotations:
     kubectl.kubernetes.io/default-container: syllabus
-    {{- if .Values.curricula }}
-    checksum/curricula: {{ toYaml .Values.curricula | sha256sum }}
-    {{- end }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -190,6 +204,8 @@ spec:
       ports:
         - name: grpc
           containerPort: {{ int .Values.port }}
+        - name: health
+          containerPort: {{ int .Values.healthPort }}
         {{- if .Values.metrics.enabled }}
         - name: metrics
           containerPort: {{ int .Values.metrics.port }}
@@ -219,13 +235,16 @@ spec:
       volumeMounts:
         - name: data
           mountPath: /var/lib/syllabus
-        - name: run
-          mountPath: /run/syllabus
         - name: tmp
           mountPath: /tmp
         {{- if eq .Values.mode "frontDoors" }}
         - name: shm
           mountPath: /dev/shm
+        {{- if .Values.frontDoors.rayTlsSecretName }}
+        - name: ray-tls
+          mountPath: /etc/syllabus/ray-tls
+          readOnly: true
+        {{- end }}
         {{- end }}
         {{- if .Values.curricula }}
         - name: curricula
@@ -258,11 +277,13 @@ spec:
       emptyDir:
         medium: Memory
         sizeLimit: 256Mi
+    {{- with .Values.frontDoors.rayTlsSecretName }}
+    - name: ray-tls
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
     {{- end }}
-    - name: run
-      emptyDir:
-        medium: Memory
-        sizeLimit: 1Mi
+    {{- end }}
     - name: tmp
       emptyDir:
         sizeLimit: 1Gi
