@@ -26,6 +26,7 @@ from tests.service.serving import spec
 
 _SERVED_SECONDS = 180.0
 _CALL_SECONDS = 5.0
+_SILENT_SECONDS = 40.0  # an actor that has answered once is ended after fewer
 _ALGORITHMS = {
     "progress": "online_learning_progress",
     "random": "domain_randomization",
@@ -169,6 +170,22 @@ def _freeze_a_node_until_another_has_taken_over(scene: Scene) -> None:
         time.sleep(0.1)
     before = scene.positions()
     scene.wait_until_all_go_on("the sleeper has awoken", time.monotonic(), before)
+
+
+def test_an_actor_that_waits_for_a_cpu_is_left_to_wait(tmp_path: Path, database: PostgresServer) -> None:
+    made_from = spec(_ALGORITHMS["uniform"], DiscreteTaskSpace(40))
+    with RayNodes(0) as nodes, FrontDoors(tmp_path, database.create_database("waiting"), nodes) as doors:
+        with doors.stubs() as (stub, _):
+            request = pb.CreateCurriculumRequest(name="uniform", spec=made_from)
+            creating = stub.CreateCurriculum.future(request, timeout=_SERVED_SECONDS)
+            time.sleep(_SILENT_SECONDS)
+            assert not creating.done()
+            nodes.add_node()
+            since = time.monotonic()
+            while _position(doors.doors[0].target, "uniform") < 0:
+                assert time.monotonic() < since + _SERVED_SECONDS, nodes.tell()
+                time.sleep(0.1)
+        assert [door.events("actor_does_not_answer") for door in doors.doors] == [[], []]
 
 
 def _is_at_work(process: psutil.Process) -> bool:
