@@ -31,13 +31,11 @@ class FrontDoors:
     """
 
     def __init__(self, directory: Path, url: str, nodes: RayNodes, *arguments: str) -> None:
-        self.doors: list[ServiceProcess] = []
-        for number in range(2):
-            place = directory / f"door-{number}"
-            place.mkdir()
-            options = ["--engine", "ray", "--store", url, "--ray-address", nodes.address]
-            options += ["--metrics-listen", "127.0.0.1:0", *arguments]
-            self.doors.append(ServiceProcess(place, *options, data_dir=None, listen=f"127.0.0.1:{_free_port()}"))
+        self._directory = directory
+        self._options = ["--engine", "ray", "--store", url, "--ray-address", nodes.address]
+        self._options += ["--metrics-listen", "127.0.0.1:0", *arguments]
+        self._another: ServiceProcess | None = None
+        self.doors = [self._make(f"door-{number}") for number in range(2)]
 
     @property
     def targets(self) -> list[str]:
@@ -50,11 +48,23 @@ class FrontDoors:
         """Where each tells its metrics."""
         return [door.events("metrics_listening")[-1]["address"] for door in self.doors]
 
+    def start_another(self, *arguments: str) -> ServiceProcess:
+        """A third front door, with further options, that is ready."""
+        self._another = self._make("another", *arguments)
+        self._another.start()
+        _wait_until_ready(self._another)
+        return self._another
+
+    def _make(self, name: str, *arguments: str) -> ServiceProcess:
+        place = self._directory / name
+        place.mkdir()
+        listen = f"127.0.0.1:{_free_port()}"
+        return ServiceProcess(place, *self._options, *arguments, data_dir=None, listen=listen)
+
     def wait_until_ready(self) -> None:
         """Until every front door says that it serves."""
         for door in self.doors:
-            with grpc.insecure_channel(door.target) as channel:
-                _wait_until_ready(channel)
+            _wait_until_ready(door)
 
     @contextlib.contextmanager
     def stubs(self) -> Iterator[list[pb_grpc.CurriculumServiceStub]]:
@@ -69,18 +79,23 @@ class FrontDoors:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for door in self.doors:
-            door.close()
+        for door in (*self.doors, self._another):
+            if door is not None:
+                door.close()
 
 
-def _wait_until_ready(channel: grpc.Channel) -> None:
+def is_ready(door: ServiceProcess) -> bool:
+    """What its health says; no while it does not answer."""
+    with grpc.insecure_channel(door.target) as channel, contextlib.suppress(grpc.RpcError):
+        question = health_pb2.HealthCheckRequest(service=_SERVICE)
+        answer = health_pb2_grpc.HealthStub(channel).Check(question, timeout=5.0, wait_for_ready=True)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
+
+
+def _wait_until_ready(door: ServiceProcess) -> None:
     deadline = time.monotonic() + _READY_SECONDS
-    stub = health_pb2_grpc.HealthStub(channel)
-    while True:
-        with contextlib.suppress(grpc.RpcError):
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=5.0, wait_for_ready=True)
-            if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                return
+    while not is_ready(door):
         if time.monotonic() > deadline:
             raise TimeoutError("a front door is not ready")
         time.sleep(0.1)

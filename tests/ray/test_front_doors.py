@@ -18,7 +18,7 @@ from syllabus_service.ray_engine.frames import Frame, Kind
 from syllabus_service.ray_engine.settings import RayCluster, Stored
 from tests.metrics.scrape import Scrape, scrape
 from tests.postgresql import PostgresServer
-from tests.ray.doors import FrontDoors
+from tests.ray.doors import FrontDoors, is_ready
 from tests.ray.nodes import RayNodes
 from tests.service.serving import Stream, episodes, spec
 
@@ -40,14 +40,11 @@ def _wait_for(address: str, condition: Callable[[Scrape], bool]) -> None:
         time.sleep(0.2)
 
 
-def test_every_front_door_tells_a_curriculums_state_and_those_of_other_settings_get_an_actor_of_theirs(
+def test_every_front_door_tells_a_curriculums_state_and_a_later_one_with_other_options_has_its_actor_made_anew(
     tmp_path: Path, database: PostgresServer, ray_nodes: RayNodes
 ) -> None:
     url = database.create_database("seen")
-    before, after = tmp_path / "before", tmp_path / "after"
-    before.mkdir()
-    after.mkdir()
-    with FrontDoors(before, url, ray_nodes) as doors, doors.stubs() as (one, _):
+    with FrontDoors(tmp_path, url, ray_nodes) as doors, doors.stubs() as (one, two):
         one.CreateCurriculum(pb.CreateCurriculumRequest(name="maze", spec=spec(lease=16.0)), timeout=_CALL_SECONDS)
         stream = Stream(one, _CALL_SECONDS)
         stream.open("maze", "worker")
@@ -69,18 +66,24 @@ def test_every_front_door_tells_a_curriculums_state_and_those_of_other_settings_
         opened = [scrape(address).value("syllabus_open_streams", **_MAZE) for address in doors.metrics]
         assert opened == [1, 0]  # what a front door itself has, it tells alone
         stream.close()
-    actors = set(ray_nodes.actors())
-    with FrontDoors(after, url, ray_nodes, "--durability", "os") as doors, doors.stubs() as (one, two):
-        for door in (one, two):
-            told = door.GetStatistics(pb.GetStatisticsRequest(curriculum="maze"), timeout=_CALL_SECONDS)
+        actors = set(ray_nodes.actors())
+        later = doors.start_another("--durability", "os")
+        with later.stub() as stub:
+            told = stub.GetStatistics(pb.GetStatisticsRequest(curriculum="maze"), timeout=_CALL_SECONDS)
             assert told.position == 1
-        assert not actors & set(ray_nodes.actors())
-        made = [event for door in doors.doors for event in door.events("actor_made_anew")]
-        assert [event["curriculum"] for event in made] == ["maze"]
-        one.DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum="maze"), timeout=_CALL_SECONDS)
-        with pytest.raises(grpc.RpcError) as refused:
-            two.GetStatistics(pb.GetStatisticsRequest(curriculum="maze"), timeout=_CALL_SECONDS)
-        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+            assert not actors & set(ray_nodes.actors())
+            assert [event["curriculum"] for event in later.events("actor_made_anew")] == ["maze"]
+            for door, older in zip(doors.doors, (one, two), strict=True):
+                with pytest.raises(grpc.RpcError, match="same options") as refused:
+                    older.GetStatistics(pb.GetStatisticsRequest(curriculum="maze"), timeout=_CALL_SECONDS)
+                assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+                assert not is_ready(door)
+            assert is_ready(later)
+            stub.DeleteCurriculum(pb.DeleteCurriculumRequest(curriculum="maze"), timeout=_CALL_SECONDS)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while ray_nodes.actors():  # Ray ends them in its own time
+            assert time.monotonic() < deadline, "an actor is left of a curriculum that was deleted"
+            time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("ray_cluster")
