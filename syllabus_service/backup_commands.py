@@ -63,7 +63,7 @@ def restore_command(
     """Bring the curricula of FILE into a store that has none of these names; it may be of another kind.
 
     Each curriculum is restored wholly or not at all, and none where the file is damaged or cut short. A service on that
-    store must be stopped (--data-dir) or started again afterwards (PostgreSQL) to serve them.
+    --data-dir must be stopped meanwhile. One on that PostgreSQL database serves them when they are first asked for.
     """
     with _one_line_errors(), contextlib.ExitStack() as stack:
         directory = _directory(data_dir, store_url)

@@ -14,7 +14,9 @@ from syllabus_service.errors import RequestError
 from syllabus_service.host import CurriculumHost
 from syllabus_service.replay import replay, verify
 from syllabus_service.specs import build_curriculum, lease_seconds
-from syllabus_service.store import SqliteStore, Store, StoreError, open_store
+from syllabus_service.store import SqliteStore, Store, StoreError, StoreUnavailableError, open_store
+from syllabus_service.store.opening import sqlite_directory
+from syllabus_service.store.sqlite import DATABASE_NAME
 
 
 @click.command("replay")
@@ -38,7 +40,7 @@ def replay_command(
         raise click.UsageError("--until and --verify exclude each other")
     with contextlib.ExitStack() as stack:
         try:
-            store = stack.enter_context(SqliteStore(data_dir) if data_dir is not None else open_store(store_url or ""))
+            store = stack.enter_context(_open(data_dir, store_url))
             spec = _spec(store, name)
 
             def make_host() -> CurriculumHost:
@@ -51,6 +53,15 @@ def replay_command(
                 _print_state(replay(store, name, make_host, until), top)
         except (StoreError, RequestError, ValueError) as error:
             raise click.ClickException(str(error)) from error
+
+
+def _open(data_dir: Path | None, store_url: str | None) -> Store:
+    directory = data_dir if store_url is None else sqlite_directory(store_url)
+    if directory is None:
+        return open_store(store_url or "")
+    if not (directory / DATABASE_NAME).is_file():  # opening it would make one
+        raise StoreUnavailableError(f"{directory}: there is no {DATABASE_NAME}")
+    return SqliteStore(directory)
 
 
 def _spec(store: Store, name: str) -> pb.CurriculumSpec:

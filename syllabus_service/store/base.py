@@ -90,6 +90,8 @@ class Store(ABC):
     ) -> None:
         """Store a new curriculum with its history, wholly or not at all. O(bytes); in memory one record at a time.
 
+        Where several processes can reach the store, it has no writer until one takes it over.
+
         Args:
             stored: the curriculum.
             snapshot: a position and the state there; None where ``records`` begin at the beginning.

@@ -166,9 +166,10 @@ class PostgresqlStore(Store):
                     connection.execute("BEGIN")
                     try:
                         row = connection.execute(
+                            # Nobody's, so that a service which is older than this store may take it over.
                             "INSERT INTO curriculum (name, incarnation, spec, last_position, writer, nonce)"
-                            " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-                            (stored.name, stored.incarnation, stored.spec, last, self.epoch, self._nonce),
+                            " VALUES (%s, %s, %s, %s, 0, 0) RETURNING id",
+                            (stored.name, stored.incarnation, stored.spec, last),
                         ).fetchone()
                     except psycopg.errors.UniqueViolation:
                         raise CurriculumExistsError(stored.name) from None
@@ -188,7 +189,6 @@ class PostgresqlStore(Store):
                 with contextlib.suppress(StoreUnavailableError), held.call() as connection:
                     connection.execute("ROLLBACK")
                 raise
-        self._note_taken(stored.name)
 
     def delete_curriculum(self, name: str) -> None:
         with self._connections.use() as connection, connection.transaction():

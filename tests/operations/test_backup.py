@@ -152,6 +152,20 @@ def test_a_restored_curriculum_is_taken_over_by_the_service_that_starts_next_and
                 restorer.append("maze", 8, [b"late"])
 
 
+def test_what_is_restored_beside_a_service_on_the_same_database_is_served_by_it(
+    history: tuple[Path, pb.BatchReply], database: PostgresServer, tmp_path: Path
+) -> None:
+    data, last = history
+    file = tmp_path / "backup"
+    assert _run("backup", file, "--data-dir", data)[0] == 0
+    url = database.create_database("beside")
+    with PostgresqlStore(url) as earlier, serving(earlier) as server:
+        assert _run("restore", file, "--store", url, "--moved")[0] == 0
+        assert _draw(server, 7) == last  # sent again: the session is the same one
+        assert _draw(server, 8).position == 8
+        assert server.engine.available
+
+
 def test_a_file_that_was_cut_anywhere_or_changed_anywhere_restores_nothing(tmp_path: Path) -> None:
     source = MemoryStore()
     source.create_curriculum("maze", 7, b"spec")

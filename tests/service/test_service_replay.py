@@ -105,6 +105,13 @@ def test_wrong_use_is_said_in_one_line(arguments, says):
     assert "Traceback" not in output
 
 
+def test_a_replay_of_a_directory_without_a_store_says_so_and_makes_none(tmp_path):
+    for arguments in (["--data-dir", tmp_path], ["--store", f"sqlite:///{tmp_path}"]):
+        code, output = run(*arguments, "--curriculum", "c")
+        assert (code, output) == (1, f"Error: {tmp_path}: there is no syllabus.sqlite3\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_replay_starts_at_the_newest_snapshot_that_is_not_behind(tmp_path):
     space = DiscreteTaskSpace(9)
     host = CurriculumHost(Notebook(space))
