@@ -102,6 +102,8 @@ async def run_service(options: ServiceOptions) -> None:
         if follower is not None:
             await stack.enter_async_context(_in_background(follower.follow(engine)))
             await _first_of(stop.wait(), follower.settled.wait())
+            if stop.is_set():
+                return
         if metrics is not None:
             metrics.serve(engine)
         server.serve(engine)

@@ -195,7 +195,7 @@ class RayEngine:
                 stored = await self._store_new(name, spec, trusted)
             else:
                 self._check_same(stored, spec, allow_existing)
-            self.expect_no_more(name)  # it is stored: whether its actor can be reached now is another question
+        self.expect_no_more(name)  # it is stored: whether its actor can be reached now is another question
         return await self._meet(stored)
 
     async def delete(self, name: str) -> None:

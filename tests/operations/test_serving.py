@@ -194,6 +194,7 @@ class _Fake:
     def __init__(self, *outcomes: BaseException | None) -> None:
         self.outcomes = list(outcomes)
         self.created: list[str] = []
+        self.silent: set[str] = set()
         self.expected: set[str] = set()
 
     def expect(self, names: Iterable[str]) -> None:
@@ -203,6 +204,8 @@ class _Fake:
         self.expected.discard(name)
 
     async def create(self, name: str, spec: pb.CurriculumSpec, **options: bool) -> None:
+        if name in self.silent:
+            await asyncio.Event().wait()
         if self.outcomes and (outcome := self.outcomes.pop(0)) is not None:
             raise outcome
         self.created.append(name)
@@ -242,6 +245,30 @@ def test_what_cannot_be_created_yet_is_expected_and_tried_again_and_holds_the_ot
     assert follower.settled.is_set()
     assert {"maze"} in expected
     assert engine.expected == set()
+    assert [each["curriculum"] for each in logs if each["event"] == "waiting_to_create"] == ["maze"]
+
+
+def test_a_curriculum_that_nothing_is_heard_of_holds_up_neither_the_others_nor_the_following(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an actor that Ray has no room for."""
+    monkeypatch.setattr(config_follower, "_PATIENCE_SECONDS", 0.05)
+    path = tmp_path / "curricula.yaml"
+    path.write_text(MAZE + ZOO)
+    engine = _Fake()
+    engine.silent = {"maze"}
+    more = tmp_path / "more.yaml"
+    more.write_text(MAZE + ZOO + ZOO.replace("zoo", "new"))
+
+    def until() -> bool:
+        if engine.created == ["zoo"] and more.exists():
+            more.replace(path)  # at once, so that no half of it is read
+        return "new" in engine.created
+
+    with capture_logs() as logs:
+        follower = _follow(monkeypatch, path, engine, until)
+    assert follower.settled.is_set()
+    assert engine.expected == {"maze"}
     assert [each["curriculum"] for each in logs if each["event"] == "waiting_to_create"] == ["maze"]
 
 
