@@ -296,20 +296,25 @@ class CurriculumRunner:
     def _put(self, item: _Item) -> None:
         self._inbox.put(item)
         self._quiet_turns = 0
-        if not self._gathering:
+        if len(self._inbox) >= _ENOUGH_ITEMS or self._gathered_bytes >= _ENOUGH_BYTES:
+            self._ring()
+        elif not self._gathering:
             self._gathering = True
             self._loop.call_soon(self._gather)
         if self._finished:  # the thread may have looked into the inbox for the last time before
             self._refuse_queued(self.refusal or self._stopped_refusal())
 
     def _gather(self) -> None:
-        """Wake the thread when enough has come for it, or nothing more for some turns of the loop."""
-        enough = len(self._inbox) >= _ENOUGH_ITEMS or self._gathered_bytes >= _ENOUGH_BYTES
-        if not enough and self._quiet_turns < _QUIET_TURNS:
+        """Wake the thread when nothing more has come for some turns of the loop."""
+        if self._quiet_turns < _QUIET_TURNS:
             self._quiet_turns += 1
             self._loop.call_soon(self._gather)
             return
-        self._gathering, self._gathered_bytes = False, 0
+        self._gathering = False
+        self._ring()
+
+    def _ring(self) -> None:
+        self._gathered_bytes = 0
         self._inbox.ring()
 
     def _stopped_refusal(self) -> RequestError:
