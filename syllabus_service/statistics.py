@@ -63,8 +63,7 @@ class EpisodeColumns:
         some = new > 0
         merged = moments.T.copy()
         for values, mean, m2 in ((returns, merged[0], merged[1]), (lengths, merged[2], merged[3])):
-            new_mean = np.bincount(group, values, size)
-            new_mean /= divisor
+            new_mean = np.bincount(group, values, size) / divisor
             deviation = values - new_mean.take(group)
             deviation *= deviation
             delta = np.where(some, new_mean - mean, 0.0)

@@ -88,6 +88,8 @@ class LazyDistribution(Curriculum):
         return Draw(self.task_space.from_index(index), probability)
 
     def _draw_at_once(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        if k > 0 and self._outdated and self.age >= self.max_age:
+            self._built = None  # it has had its time: what it holds is free for what follows it
         categorical = self._current()
         if k > 0 and categorical is not self._built:
             self._built, self._fresh = categorical, None

@@ -47,7 +47,7 @@ class InterestingOnly(SuccessRates):
 
     def _weights(self) -> np.ndarray:
         weights = super()._weights()
-        weights[self.boring()] *= BORING_WEIGHT
+        np.multiply(weights, BORING_WEIGHT, out=weights, where=self.boring())
         return weights
 
 

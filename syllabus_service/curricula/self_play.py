@@ -13,6 +13,7 @@ from syllabus_service.curricula.batch import Draw, EpisodeBatch
 from syllabus_service.curricula.block_sums import BlockSums
 
 _MOST_BY_DEFAULT = 1_000_000
+_MOST_NARROW = np.iinfo(np.uint32).max
 
 
 class OpponentPool(Curriculum):
@@ -71,10 +72,10 @@ class OpponentPool(Curriculum):
         """The agents that are kept, by slot."""
         self.num_added = 0
         """Number of agents added so far."""
-        self.games = np.zeros(max_agents, dtype=np.int64)
-        """int64 (max_agents,): games against the agent of each slot."""
-        self.wins = np.zeros(max_agents, dtype=np.int64)
-        """int64 (max_agents,): how many of the last ``window`` of them were won."""
+        self.games = np.zeros(max_agents, dtype=np.uint32)
+        """uint32 (max_agents,): games against the agent of each slot; uint64 once there were 2**32 - 1 against one."""
+        self.wins = np.zeros(max_agents, dtype=np.min_scalar_type(window))
+        """unsigned (max_agents,): how many of the last ``window`` of them were won."""
         self.outcomes = np.zeros((max_agents, -(-window // 8)), dtype=np.uint8)
         """uint8 (max_agents, window / 8 rounded up): one bit for each of the last games."""
 
@@ -207,11 +208,13 @@ class OpponentPool(Curriculum):
         slots, won = slots[kept], won[kept]
         for slot, win in zip(slots.tolist(), won.tolist(), strict=True):
             game = int(self.games[slot])
+            if game == _MOST_NARROW:
+                self.games = self.games.astype(np.uint64)
             byte, bit = divmod(game % self.window, 8)
             mask = 1 << bit
             outcomes = int(self.outcomes[slot, byte])
             # A bit that is overwritten is the outcome of the game that leaves the window; before, it is 0.
-            self.wins[slot] += int(win) - bool(outcomes & mask)
+            self.wins[slot] = int(self.wins[slot]) + int(win) - bool(outcomes & mask)
             self.outcomes[slot, byte] = outcomes | mask if win else outcomes & ~mask
             self.games[slot] = game + 1
         if len(slots):
@@ -224,6 +227,10 @@ class OpponentPool(Curriculum):
                 f"expected the state of {self.max_agents} agents with a window of {self.window}, got {outcomes.shape}"
             )
         super()._restore(state)
+        # In the state of an earlier program, both are int64.
+        wide = self.games.max(initial=0) > _MOST_NARROW
+        self.games = self.games.astype(np.uint64 if wide else np.uint32, copy=False)
+        self.wins = self.wins.astype(np.min_scalar_type(self.window), copy=False)
         self._slots_changed(np.arange(len(self.agents)))
 
 

@@ -82,7 +82,7 @@ class StratifiedDomainRandomization(BestOfStratum):
     uniform stratum and then a uniform task within. Rates come as in ``SuccessRates``: pushed, or with an update
     interval from episodes.
 
-    Cost: O(N) for the distribution, after an evaluation. 44 bytes a task.
+    Cost: O(N) for the distribution, after an evaluation. 29 bytes a task.
 
     Args:
         task_space: a ``StratifiedDiscreteTaskSpace``.

@@ -10,8 +10,10 @@ import numpy as np
 
 from syllabus_client.task_spaces import TaskSpace
 from syllabus_service.curricula.batch import EpisodeBatch
+from syllabus_service.curricula.blocks import blocks
 from syllabus_service.curricula.interval_counts import counts_by_interval
 from syllabus_service.curricula.lazy_distribution import LazyDistribution
+from syllabus_service.curricula.narrow_counts import NarrowCounts
 from syllabus_service.curricula.param_checks import flag, share, whole
 
 BASELINE_CAP = 0.75
@@ -38,7 +40,7 @@ class SuccessRates(LazyDistribution):
     A task's first rate r₀ is its baseline b = min(r₀, 0.75). With ``normalize_success`` later rates count as what was
     gained over it, x = max(r - b, 0) / (1 - b); without, x = r.
 
-    Cost: an episode O(1), an evaluation O(N) or, of n tasks, O(n). 28 bytes a task.
+    Cost: an episode O(1), an evaluation O(N) or, of n tasks, O(n). 29 bytes a task.
 
     Args:
         task_space: enumerable.
@@ -65,10 +67,6 @@ class SuccessRates(LazyDistribution):
     """float64 (N,): each task's success rate at its latest evaluation, 0 before the first. See ``rates``."""
     baseline: np.ndarray
     """float64 (N,): each task's baseline, NaN before its first success rate."""
-    batch_successes: np.ndarray
-    """int32 (N,): successful episodes since the last update."""
-    batch_episodes: np.ndarray
-    """int32 (N,): episodes since the last update."""
 
     def __init__(
         self,
@@ -94,17 +92,42 @@ class SuccessRates(LazyDistribution):
         self.normalize_success = flag("normalize_success", normalize_success)
         self.success_rates = np.zeros(self.num_tasks)
         self.baseline = np.full(self.num_tasks, np.nan)
-        self.batch_successes = np.zeros(self.num_tasks, dtype=np.int32)
-        self.batch_episodes = np.zeros(self.num_tasks, dtype=np.int32)
+        self._successes = NarrowCounts(self.num_tasks)
+        self._episodes = NarrowCounts(self.num_tasks)
         self.episodes_since_update = 0
         self.steps_since_update = 0
-        self._visited = array("i")  # indices of the tasks with episodes since the last update, some of them twice
+        # The indices of the tasks with episodes since the last update, some of them twice; None once they are so many
+        # that looking at all tasks costs no more.
+        self._visited: array[int] | None = array("i")
         self._early: dict[int, int] = {}  # env id -> index of the task under way, whose success has been counted
 
     @property
     def counts_episodes(self) -> bool:
         """Whether episodes are learnt from."""
         return self.update_interval is not None or self.update_interval_steps is not None
+
+    @property
+    def batch_successes(self) -> np.ndarray:
+        """int32 (N,): successful episodes since the last update. A copy."""
+        return self._successes.array
+
+    @batch_successes.setter
+    def batch_successes(self, counts: np.ndarray) -> None:
+        self._successes.array = counts
+
+    @property
+    def batch_episodes(self) -> np.ndarray:
+        """int32 (N,): episodes since the last update. A copy."""
+        return self._episodes.array
+
+    @batch_episodes.setter
+    def batch_episodes(self, counts: np.ndarray) -> None:
+        self._episodes.array = counts
+
+    def _learn_evaluation(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
+        """Take an evaluation of any size; see ``_learn``. ``slice(None)`` is all tasks."""
+        for some in blocks(len(rates)):
+            self._learn(some if isinstance(at, slice) else at[some], rates[some])
 
     def _learn(self, at: slice | np.ndarray, rates: np.ndarray) -> None:
         """Take an evaluation. ``at`` selects its tasks, each once; ``rates`` are their success rates."""
@@ -148,7 +171,7 @@ class SuccessRates(LazyDistribution):
         if not isinstance(refresh := metrics.get("refresh", False), (bool, np.bool_)):
             raise ValueError(f"refresh: expected true or false, got {refresh!r}")
         if metrics.get("success_rates") is not None:
-            self._learn(*self._evaluation(metrics["success_rates"], metrics.get("tasks")))
+            self._learn_evaluation(*self._evaluation(metrics["success_rates"], metrics.get("tasks")))
         elif metrics.get("tasks") is not None:
             raise ValueError("success_rates: expected one for each of tasks")
         elif not refresh:
@@ -236,10 +259,9 @@ class SuccessRates(LazyDistribution):
 
     def _count_rows(self, index: np.ndarray, counts: np.ndarray, successes: np.ndarray, steps: np.ndarray) -> None:
         """Count episodes of one interval, and make an update when they fill it."""
-        new = index[self.batch_episodes[index] == 0]
-        self._visited.frombytes(new.astype(np.int32).tobytes())
-        np.add.at(self.batch_episodes, index, counts)
-        np.add.at(self.batch_successes, index, successes)
+        self._visit(index)
+        self._episodes.add(index, counts)
+        self._successes.add(index, successes)
         self.episodes_since_update += len(index)
         self.steps_since_update += int(steps.sum())
         if self._interval_is_full():
@@ -258,10 +280,18 @@ class SuccessRates(LazyDistribution):
         return np.array(ends, dtype=np.int64)
 
     def _count(self, index: int, success: bool) -> None:
-        if self.batch_episodes[index] == 0:
-            self._visited.append(index)
-        self.batch_episodes[index] += 1
-        self.batch_successes[index] += success
+        at = np.array([index])
+        self._visit(at)
+        self._episodes.add(at, np.ones(1, np.int32))
+        self._successes.add(at, np.array([success], np.int32))
+
+    def _visit(self, index: np.ndarray) -> None:
+        """Take note of tasks, int64 (n,), that an episode is about to be counted for."""
+        if self._visited is not None:
+            new = index[self._episodes[index] == 0]
+            self._visited.frombytes(new.astype(np.int32).tobytes())
+            if len(self._visited) > self.num_tasks // 16:
+                self._visited = None
 
     def _interval_is_full(self) -> bool:
         if self.update_interval is not None:
@@ -301,18 +331,22 @@ class SuccessRates(LazyDistribution):
         """Turn the episodes since the last update into an evaluation, and count from 0 again."""
         self.episodes_since_update = 0
         self.steps_since_update = 0
-        visited = np.unique(np.array(self._visited, dtype=np.int64))
-        visited = visited[self.batch_episodes[visited] > 0]
+        if self._visited is None:
+            visited = self._episodes.positive()
+        else:
+            visited = np.unique(np.array(self._visited, dtype=np.int64))
+            visited = visited[self._episodes[visited] > 0]
         self._visited = array("i")
         if len(visited) > 0:
-            successes, episodes = self.batch_successes[visited], self.batch_episodes[visited]
-            self.batch_episodes[visited] = 0
-            self.batch_successes[visited] = 0
+            successes, episodes = self._successes[visited], self._episodes[visited]
+            self._episodes.clear(visited)
+            self._successes.clear(visited)
             self._learn_from_counts(visited, successes, episodes)
 
     def _learn_from_counts(self, visited: np.ndarray, successes: np.ndarray, episodes: np.ndarray) -> None:
         """Learn from an interval: int (n,) each: the tasks with an episode, by index, ascending, and their counts."""
-        self._learn(visited, successes / episodes)
+        for some in blocks(len(visited)):
+            self._learn(visited[some], successes[some] / episodes[some])
 
     # State
 
@@ -320,4 +354,4 @@ class SuccessRates(LazyDistribution):
         if (count := len(state["fields"]["success_rates"])) != self.num_tasks:
             raise ValueError(f"expected the state of {self.num_tasks} tasks, got that of {count}")
         super()._restore(state)
-        self._visited = array("i", np.flatnonzero(self.batch_episodes).astype(np.int32).tobytes())
+        self._visited = None  # to look at all tasks, once, is what it takes to find them, too

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from syllabus_service.curricula import categorical
 from syllabus_service.curricula.categorical import Categorical
 
 WEIGHTS = hnp.arrays(
@@ -57,12 +58,30 @@ def test_one_draw_of_k_is_k_draws_of_one(weights: np.ndarray, seed: int, k: int)
     assert at_once[1].tolist() == [float(probability[0]) for _, probability in singly]
 
 
+@quick
+@given(WEIGHTS, st.integers(0, 2**32), st.sampled_from([0, 1, 50]))
+def test_cumulative_weights_that_are_added_up_anew_draw_what_kept_ones_do(
+    weights: np.ndarray, seed: int, k: int
+) -> None:
+    kept = Categorical(weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(categorical, "_LARGE", 1)
+        patch.setattr(categorical, "_PASS", 32)
+        anew = Categorical(weights)
+        assert anew.total == kept.total
+        for u in (0.0, 0.5, 1 - 2.0**-53):
+            assert anew.draw(3, OneValue(u))[0].tolist() == kept.draw(3, OneValue(u))[0].tolist()
+        drawn = anew.draw(k, np.random.default_rng(seed))
+    for mine, others in zip(drawn, kept.draw(k, np.random.default_rng(seed)), strict=True):
+        assert mine.tolist() == others.tolist()
+
+
 def test_draws_follow_the_probabilities() -> None:
     weights = np.array([1.0, 0.0, 5.0, 2.0, 0.5])
-    categorical = Categorical(weights)
+    distribution = Categorical(weights)
     n = 200_000
-    counts = np.bincount(categorical.draw(n, np.random.default_rng(7))[0], minlength=5)
-    expected = categorical.probabilities * n
+    counts = np.bincount(distribution.draw(n, np.random.default_rng(7))[0], minlength=5)
+    expected = distribution.probabilities * n
     possible = expected > 0
     chi_square = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
     assert counts[1] == 0

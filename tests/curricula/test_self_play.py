@@ -151,6 +151,32 @@ def test_a_win_rate_is_over_the_last_games(rewards, window, cut):
     assert np.isnan(curriculum.win_rates()[0])
 
 
+def test_the_state_of_a_program_that_kept_wide_counts_is_gone_on_from():
+    curriculum, again = (new("prioritized_fictitious_self_play", agents=2, window=3) for _ in range(2))
+    play(curriculum, 1, [1, 1, 0, 1])
+    state = curriculum.state_dict()
+    for name in ("games", "wins"):
+        state["fields"][name] = state["fields"][name].astype(np.int64)
+    again.load_state_dict(state)
+    for each in (curriculum, again):
+        play(each, 1, [0, 0])
+    assert again.win_rates()[1] == curriculum.win_rates()[1] == pytest.approx(1 / 3)
+    assert [again.games.dtype, again.wins.dtype] == [curriculum.games.dtype, curriculum.wins.dtype]
+
+
+def test_games_beyond_32_bits_are_counted():
+    curriculum = new("prioritized_fictitious_self_play", agents=2, window=3)
+    play(curriculum, 1, [1, 1, 1])
+    state = curriculum.state_dict()
+    state["fields"]["games"] = np.where(state["fields"]["games"] > 0, 2**32 - 2, 0)
+    curriculum.load_state_dict(state)
+    play(curriculum, 1, [0, 0, 0, 1])
+    assert curriculum.games.tolist()[1] == 2**32 + 2
+    assert curriculum.win_rates()[1] == pytest.approx(1 / 3)
+    curriculum.load_state_dict(curriculum.state_dict())
+    assert curriculum.games.tolist()[1] == 2**32 + 2
+
+
 def test_an_episode_with_a_return_above_0_is_a_win():
     curriculum = new("prioritized_fictitious_self_play", agents=2)
     ones = np.ones(4, dtype=np.int64)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from syllabus_service.curricula import blocks
 from syllabus_service.curricula.block_sums import BlockSums
+from syllabus_service.curricula.narrow_counts import NarrowCounts
 from syllabus_service.curricula.partition import Partition
 from syllabus_service.curricula.ranking import Ranking
 from syllabus_service.curricula.task_buffer import TaskBuffer
@@ -124,3 +127,56 @@ def test_a_task_buffer_gives_up_the_task_it_has_expected_longest():
     for task in range(buffer.max_expected + 3):
         buffer.expect(task, task)
     assert [buffer.arrive(task) for task in (0, 2, 3)] == [None, None, 3]
+
+
+@given(seed=seeds, size=st.integers(1, 40), most=st.sampled_from([1, 30_000, 70_000]))
+@quick
+def test_narrow_counts_are_counts(seed, size, most):
+    rng = np.random.default_rng(seed)
+    counts, expected = NarrowCounts(size), np.zeros(size, np.int32)
+    for _ in range(8):
+        index = rng.integers(size, size=rng.integers(0, 6))
+        added = rng.integers(0, most, size=len(index))
+        counts.add(index, added)
+        np.add.at(expected, index, added)
+        assert counts.array.dtype == counts[index].dtype == np.int32
+        assert counts.array.tolist() == expected.tolist()
+        assert counts[index].tolist() == expected[index].tolist()
+        assert counts.positive().tolist() == np.flatnonzero(expected).tolist()
+        again = NarrowCounts(size)
+        again.array = expected
+        assert again.array.tolist() == expected.tolist()
+        if rng.random() < 0.3:
+            counts.clear(counts.positive())
+            expected[:] = 0
+
+
+def test_counts_that_stay_small_stay_narrow_whatever_their_sum():
+    counts = NarrowCounts(100)
+    for _ in range(50):
+        counts.add(np.repeat(np.arange(100), 30), np.ones(3000, np.int64))
+    assert counts.array.tolist() == [1500] * 100
+    assert counts._counts.dtype == np.uint16
+
+
+@given(seed=seeds, size=st.integers(0, 100), block=st.integers(1, 40))
+@quick
+def test_what_is_kept_of_an_array_in_its_place_can_be_put_back(seed, size, block):
+    rng = np.random.default_rng(seed)
+    array, mask = rng.random(size), rng.random(size) < 0.5
+    expected = np.where(mask, array, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "_BLOCK", block)
+        kept = blocks.keep(array, mask)
+        assert kept.tolist() == expected[mask].tolist()
+        assert np.shares_memory(kept, array) or not len(kept)
+        blocks.put_back(array, mask)
+        assert array.tolist() == expected.tolist()
+        assert np.concatenate([np.arange(size)[at] for at in blocks.blocks(size)]).tolist() == list(range(size))
+
+
+@given(seed=seeds, size=st.integers(1, 300_000))
+@quick
+def test_a_deviation_computed_in_blocks_is_numpys_to_the_bit(seed, size):
+    array = np.random.default_rng(seed).normal(3.0, size=size)
+    assert blocks.standard_deviation(array) == array.std()
