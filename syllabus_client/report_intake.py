@@ -55,6 +55,7 @@ class ReportIntake:
         self._max_latency = max_latency
         self._max_pending_rows = max_pending_rows
         self._max_rows = 1
+        self._max_bytes = 1
         self._ids = LocalIds()
         self._format = TaskFormat()
         self._episodes = EpisodeRows(self._format)  # in front of the pending reports
@@ -260,7 +261,13 @@ class ReportIntake:
 
     def _added(self, rows: int, now: float) -> None:
         self._statistics.add("rows_reported", rows)
-        self.notice(now)
+        if self.wants_notice or self._is_full_batch:
+            self.notice(now)
+
+    @property
+    def _is_full_batch(self) -> bool:
+        """Whether what waits fills a batch."""
+        return self.num_pending >= self._max_rows or self._pending.num_bytes >= self._max_bytes
 
     def _look(self, now: float) -> None:
         """See whether rows wait, and since when."""

@@ -28,6 +28,8 @@ from syllabus_client.wire.codec import InvalidFieldError, from_tensor, to_tensor
 
 __all__ = ["FATAL", "Connection", "Failure", "FlushMark", "SessionMachine"]
 
+_AT_WORK = 1.0  # seconds after a batch for which a session counts as at work: ``poll`` is wanted in each max_latency,
+_AT_WORK_LATENCY = 0.05  # where that is at least so many seconds
 _MESSAGE_OVERHEAD = 4096  # bytes left for names, tags and lengths in a message of the service's largest size
 
 FATAL = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "UNIMPLEMENTED"})
@@ -76,7 +78,9 @@ class SessionMachine(ReportIntake):
         self._demand = TaskDemand(settings)
         self._ready, self._prefetch = self._demand.ready, self._demand.prefetch
         self._window = self._ready.window
-        self._low = -1  # with how many tasks in the window a refill is to be hurried
+        self._low = -1  # with how many ready tasks a refill is to be hurried
+        self._low_in_window = -1  # of them in the window, the rest being behind it
+        self._at_work_until = -math.inf
         self._ages: list[float] = []  # of the tasks that were taken from the window, when they were used
         self._closing = False
         self._keep_limits(
@@ -197,16 +201,19 @@ class SessionMachine(ReportIntake):
         """
         self._look(now)
         self.due = math.inf
-        self._low = -1
+        low = -1
         link = self._link
         if link.state is not Connection.DOWN and not link.must_reconnect:
             times = link.wakeups()
             if self._outbox:
                 times.append(now)
+            if now < self._at_work_until:  # what happens until then is due then, and nobody has to give notice of it
+                times.append(now + self._max_latency)
             if self._may_send:
                 times += self._batch_times(now)
-                self._low = self._demand.low_mark(now)
+                low = self._demand.low_mark(now)
             self.due = min(times, default=math.inf)
+        self._set_low(low)
         self._see_whether_to_notice(now)
         return None if self.due == math.inf else self.due
 
@@ -214,10 +221,16 @@ class SessionMachine(ReportIntake):
         """Something was taken or reported: see when a batch is due."""
         self._look(now)
         self._demand.update(now)
-        self._low = -1
+        at = min(self._batch_times(now), default=math.inf) if self._may_send else now
+        if at <= now:
+            self._set_low(-1)  # until a batch has left, or one may be sent
         if self._may_send:
-            self._lower_due(min(self._batch_times(now), default=math.inf))
+            self._lower_due(at)
         self._see_whether_to_notice(now)
+
+    def _set_low(self, low: int) -> None:
+        self._low = low
+        self._low_in_window = low - (self._ready.count - len(self._window))
 
     def _see_whether_to_notice(self, now: float) -> None:
         """Whether what is taken or reported from now on may make a batch due earlier."""
@@ -268,6 +281,7 @@ class SessionMachine(ReportIntake):
         if self._ready.count < k:
             return None
         tasks = self._ready.take(k)
+        self._set_low(self._low)  # the window is another one
         self._statistics.used(k, float(now * k - tasks.arrived.sum()), now - float(tasks.arrived[0]))
         self._taken(now, waited)
         return tasks
@@ -275,6 +289,7 @@ class SessionMachine(ReportIntake):
     def take_one(self, now: float, waited: float | None = None) -> Assignment | None:
         """The next task, or None; otherwise as ``take``."""
         self._ready.open_window()
+        self._set_low(self._low)
         task = self.pop_task(now)
         if task is not None:
             self._taken(now, waited)
@@ -285,7 +300,8 @@ class SessionMachine(ReportIntake):
             self._statistics.waited(waited)
             self._demand.count_taken(now)
             self._prefetch.starved()
-        self.notice(now)
+        if self.wants_notice or waited is not None or self._ready.count <= self._low:
+            self.notice(now)
 
     def pop_task(self, now: float) -> Assignment | None:
         """The next task, where it is at hand; None: ``take_one`` may find one."""
@@ -295,7 +311,7 @@ class SessionMachine(ReportIntake):
         except IndexError:
             return None
         self._ages.append(now - arrived)
-        if len(window) <= self._low:
+        if len(window) <= self._low_in_window:
             self.wants_notice = True
         return task
 
@@ -398,8 +414,7 @@ class SessionMachine(ReportIntake):
         """
         times: list[float] = []
         rows = self.num_pending
-        full = rows >= self._max_rows or self._pending.num_bytes >= self._max_bytes
-        at_once = full or self._closing or self._flush_marks.wait_for_batch
+        at_once = self._is_full_batch or self._closing or self._flush_marks.wait_for_batch
         if self._sent and not at_once and not self._demand.is_waited_for:
             return times
         if rows:
@@ -423,6 +438,8 @@ class SessionMachine(ReportIntake):
         message = self._sent.add(batch, rows, ended, now)
         self.is_full = len(self._sent) >= self._max_unanswered
         self._flush_marks.passed(self._pending.num_taken, message.sequence)
+        if self._max_latency >= _AT_WORK_LATENCY:
+            self._at_work_until = now + _AT_WORK
         self._count_ages()
         if (interval := self._statistics.interval()) is not None:
             message.client_statistics.CopyFrom(interval)

@@ -67,10 +67,10 @@ class TaskDemand:
             self._counted = taken
 
     def low_mark(self, now: float) -> int:
-        """With how many rows in the window a refill is to be hurried; below 0: with none."""
+        """With how many ready tasks a refill is to be hurried; below 0: with none."""
         if self._in_flight:
             return -1
-        return math.floor(self._short(now)) - 1 - (self.ready.count - len(self.ready.window))
+        return math.floor(self.prefetch.low_mark(self.environments, now)) - 1
 
     def wanted(self, now: float) -> int:
         """How many tasks to ask for."""
@@ -142,12 +142,7 @@ class TaskDemand:
 
     def _runs_short(self, now: float) -> bool:
         """Whether somebody waits, or is expected to before a refill has come that is neither on its way nor hurried."""
-        return self.is_waited_for or (not self._in_flight and self.ready.count + 1 <= self._short(now))
-
-    def _short(self, now: float) -> float:
-        """How many tasks are too few: those that a refill's time will use, or half of what would be held at most."""
-        target = self.prefetch.target(self.environments, now)
-        return min(self.prefetch.used_during_refill(now), target / 2)
+        return self.is_waited_for or self.ready.count <= self.low_mark(now)
 
 
 def read_tasks(tasks: pb.TaskBatch, ids: LocalIds, now: float) -> TaskColumns:

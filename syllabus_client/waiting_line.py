@@ -68,7 +68,6 @@ class WaitingLine:
         waited: float | None = None
         ticket = object()
         self._tickets.append(ticket)
-        machine.waiting += k
         try:
             while True:
                 shell.raise_if_ended()
@@ -86,12 +85,15 @@ class WaitingLine:
                 if now >= started + settings.timeout:
                     raise self._no_task(k)
                 if waited is None:
+                    waited = 0.0
+                    machine.waiting += k
                     shell.wake()
                 shell.changed.wait(started + settings.timeout - now)
                 waited = _clock() - started
         finally:
             self._tickets.remove(ticket)
-            machine.waiting -= k
+            if waited is not None:
+                machine.waiting -= k
             if self._tickets:
                 shell.changed.notify_all()
 

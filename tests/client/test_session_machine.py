@@ -539,3 +539,73 @@ def test_waits_and_ages_are_sent_along() -> None:
     assert statistics.prefetch_misses == 1
     assert statistics.reset_wait_max.ToTimedelta().total_seconds() == 0.25
     assert 0.9 < statistics.task_age.ToTimedelta().total_seconds() < 1.0
+
+
+def play_in_columns(simulation: Simulation, k: int, pause: float, seconds: float) -> int:
+    """Draw k tasks together, report the k drawn before, again after each pause; how many draws found too few."""
+    machine, missed, drawn = simulation.machine, [0], [np.zeros(0, np.uint64)]
+
+    def step() -> None:
+        simulation.at(pause, step)
+        tasks = machine.take(k, simulation.now)
+        if tasks is None:
+            missed[0] += 1
+            return
+        ids, drawn[0] = drawn[0], tasks.ids
+        rows = len(ids)
+        columns = {
+            "assignment_id": ids,
+            "episode_return": np.ones(rows),
+            "length": np.ones(rows, np.int64),
+            "progress": np.zeros(rows),
+            "env_id": np.zeros(rows, np.int64),
+        }
+        machine.report_episodes(simulation.now, columns, {}, {})
+
+    simulation.at(0.05, step)
+    simulation.run(seconds)
+    return missed[0]
+
+
+def test_draws_of_many_find_their_tasks_at_hand_and_cost_no_batch_each() -> None:
+    simulation = make(environments=8, max_latency=0.1)
+    play_in_columns(simulation, k=4, pause=0.001, seconds=2.0)
+    before = len(simulation.service.batches)
+    assert play_in_columns(simulation, k=4, pause=0.001, seconds=2.0) == 0
+    assert len(simulation.service.batches) - before < 2.0 / 0.1 + 5  # for 4,000 draws of both players
+
+
+def test_tasks_of_short_episodes_are_no_older_than_a_latency_and_one_batch_leaves_in_each() -> None:
+    latency = SessionSettings().max_latency
+    simulation = make(environments=1, max_latency=latency)
+    machine, marks = simulation.machine, []
+    simulation.at(2.0, lambda: marks.append((machine.statistics(), len(simulation.service.batches))))
+    play(simulation, episode_seconds=0.0006, seconds=6.0)
+    (settled, batches), statistics = marks[0], machine.statistics()
+    used = statistics.tasks_used - settled.tasks_used
+    assert used > 6000
+    assert statistics.prefetch_misses == settled.prefetch_misses
+    assert (statistics.task_age - settled.task_age) / used < latency
+    assert len(simulation.service.batches) - batches < 1.2 * 4.0 / latency
+
+
+def test_nobody_has_to_give_notice_while_the_session_is_at_work() -> None:
+    simulation = make(environments=1, max_latency=0.2)
+    asked = []
+    for tick in range(1000):
+        simulation.at(0.5 + tick * 0.007, lambda: asked.append(simulation.machine.wants_notice))
+    play(simulation, episode_seconds=0.3, seconds=8.0)
+    assert len(asked) == 1000
+    assert not any(asked)
+
+
+def test_a_session_that_was_at_work_sleeps_until_it_has_notice_again() -> None:
+    simulation = make(prefetch=0, max_latency=0.2)
+    report(simulation, 0, 1, task=1)
+    simulation.run(0.3)
+    assert not simulation.machine.wants_notice
+    simulation.run(2.0)
+    assert simulation.machine.wants_notice
+    wakeup = simulation.machine.next_wakeup(simulation.now)
+    assert wakeup is not None
+    assert wakeup > simulation.now + 1.0
