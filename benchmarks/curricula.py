@@ -1,13 +1,20 @@
 """Cost of drawing and updating, and memory, of every built-in curriculum as the number of tasks grows.
 
-    python -m benchmarks.curricula [--quick] [--only NAME ...] [--sizes 1000 1000000] [--json FILE]
+    python -m benchmarks.curricula [--quick] [--only NAME ...] [--sizes 1000 10000 100000 1000000] [--json FILE]
 
 Each round draws a batch of tasks, runs an episode of each, and reports them as columns: what one command of the service
 does. Where the learner has something to say, it says so between rounds. The table holds CPU microseconds of the thread
-a task, of a draw and an update (the episodes and what the learner says): means over all rounds of a run, so that what
-is done only now and then counts with its share, and of such runs the medians. Runs of the sizes take turns. `growth` is
-that of draw + update from the smallest to the largest size. Bytes a task are what the curriculum holds after the first
-rounds; its task space is not counted.
+a task, of a draw and an update (the episodes and what the learner says): means over all rounds of a run, and of such
+runs the medians.
+
+A run has at least 50 rounds, as many as tasks are drawn before a distribution that may be old is built anew (245 at
+1,000,000 tasks), and as many as there are from one word of the learner to the next, so that what is done only now and
+then counts with its share. Every run begins with the same state, prepared before and not measured: all tasks known or
+all slots full, unless the label says that it begins with nothing. Runs of the sizes take turns. `growth` is the largest
+ratio of draw + update at a size to the smallest size's in the same round.
+
+Bytes a task are what the curriculum alone holds at the largest size; neither its task space nor what a service keeps of
+a task are in it: for that, and the budget of memory, see `benchmarks.memory`.
 """
 
 from __future__ import annotations
@@ -16,12 +23,12 @@ import argparse
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Arm, Run, Window, compare
+from benchmarks.harness import Arm, Comparison, Run, Window
 from benchmarks.harness.program import Options, run_program
 from benchmarks.harness.results import Result, Verdict, number
 from syllabus_client.task_spaces import (
@@ -33,10 +40,13 @@ from syllabus_client.task_spaces import (
 )
 from syllabus_service.curricula import Curriculum, EpisodeBatch, create, names
 from syllabus_service.curricula.dual import Dual
+from syllabus_service.curricula.lazy_distribution import EXACT_UP_TO
 
 BATCH = 1024
-SIZES = (1_000, 1_000_000)
-BUDGET_US, BUDGET_GROWTH, BUDGET_BYTES = 20.0, 4.0, 100.0
+WARM_UP_ROUNDS = 3
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+BUDGET_US, BUDGET_GROWTH = 20.0, 4.0
+_FILL_BATCH = 65_536
 
 Learner = Callable[[Curriculum, EpisodeBatch, np.random.Generator], Any]
 
@@ -101,6 +111,15 @@ def score_all(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Genera
         curriculum.custom_update(tasks=tasks, scores=rng.random(len(tasks)))
 
 
+def fill_slots(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
+    """Play until every slot of a buffer has a task."""
+    buffer: Any = curriculum
+    slots = curriculum.num_tasks // 2
+    while len(buffer.buffered_tasks()) < slots:
+        tasks = curriculum.draw(min(_FILL_BATCH, slots)).tasks
+        curriculum.update_on_episodes(episodes(tasks, rng, scored=True))
+
+
 def rollout(curriculum: Curriculum, batch: EpisodeBatch, rng: np.random.Generator) -> None:
     """One step of one episode of each task of the batch."""
     shape = (1, len(batch))
@@ -161,7 +180,7 @@ SCENARIOS = [
     Scenario("online_learning_progress", "update_interval=1024", {"update_interval": BATCH}),
     Scenario("stratified_online_learning_progress", space=stratified),
     Scenario("prioritized_level_replay", "scores of episodes, all seen", prepare=score_all, scored=True),
-    Scenario("prioritized_level_replay", "scores of episodes, from the start", scored=True),
+    Scenario("prioritized_level_replay", "scores of episodes, begins with nothing", scored=True),
     Scenario(
         "prioritized_level_replay",
         "scores of the learner",
@@ -172,8 +191,9 @@ SCENARIOS = [
     Scenario("prioritized_level_replay", "rollouts", prepare=score_all, learner=rollout),
     Scenario(
         "prioritized_level_replay",
-        "buffer of N/2 of N",
+        "buffer of N/2 of N, full",
         params_of_size=lambda n: {"buffer_size": n // 2, "replay_schedule": "fixed"},
+        prepare=fill_slots,
         scored=True,
     ),
     Scenario("robust_prioritized_level_replay", "scores of episodes", prepare=score_all, scored=True),
@@ -217,7 +237,9 @@ SCENARIOS = [
 ]
 
 
-def episodes(tasks: np.ndarray, rng: np.random.Generator, scenario: Scenario) -> EpisodeBatch:
+def episodes(
+    tasks: np.ndarray, rng: np.random.Generator, *, scored: bool = False, agents: tuple[str, ...] = ()
+) -> EpisodeBatch:
     n = len(tasks)
     return EpisodeBatch(
         tasks=tasks,
@@ -225,123 +247,169 @@ def episodes(tasks: np.ndarray, rng: np.random.Generator, scenario: Scenario) ->
         lengths=rng.integers(1, 100, size=n),
         progress=np.round(rng.random(n)),
         env_ids=np.arange(n),
-        metrics={"score": rng.random(n)} if scenario.scored else {},
-        agents=scenario.agents,
-        agent_returns=rng.random((n, len(scenario.agents))) if scenario.agents else None,
+        metrics={"score": rng.random(n)} if scored else {},
+        agents=agents,
+        agent_returns=rng.random((n, len(agents))) if agents else None,
     )
 
 
-def play(scenario: Scenario, curriculum: Curriculum, n: int, rounds: int, seconds: float) -> dict[str, float]:
-    """Play rounds, at least ``rounds`` unless ``seconds`` of CPU time are used up; return the mean costs a task."""
+def play(scenario: Scenario, curriculum: Curriculum, n: int, rounds: int) -> dict[str, float]:
+    """Play so many rounds; return the mean costs a task."""
     rng = np.random.default_rng(1)
     draw = update = 0.0
-    tasks = played = 0
+    tasks = 0
     every = scenario.every(n)
-    while played < rounds and draw + update < seconds:
+    for played in range(rounds):
         start = time.thread_time()
         drawn = curriculum.draw(BATCH)
         draw += time.thread_time() - start
-        batch = episodes(drawn.tasks, rng, scenario)
+        batch = episodes(drawn.tasks, rng, scored=scenario.scored, agents=scenario.agents)
         start = time.thread_time()
         curriculum.update_on_episodes(batch)
         if scenario.learner is not None and played % every == every - 1:
             scenario.learner(curriculum, batch, rng)
         update += time.thread_time() - start
-        played += 1
         tasks += len(drawn)
     draw_us, update_us = draw / tasks * 1e6, update / tasks * 1e6
-    return {"draw_us": draw_us, "update_us": update_us, "cost_us": draw_us + update_us, "rounds": played}
+    return {"draw_us": draw_us, "update_us": update_us, "cost_us": draw_us + update_us, "rounds": float(rounds)}
 
 
-def prepare(scenario: Scenario, n: int, seconds: float) -> tuple[Curriculum, float]:
-    """A curriculum after its first rounds, and the bytes a task that it holds."""
+def prepare(scenario: Scenario, n: int) -> Curriculum:
+    """A curriculum after its first rounds, which build and touch all it holds."""
     space = scenario.space(n)
-    params = {**scenario.params, **scenario.params_of_size(n)}
     rng = np.random.default_rng(0)
-    nothing = episodes(space.sample(1, rng), rng, scenario)
-    tracemalloc.start()
-    curriculum = create(scenario.curriculum, space, params, seed=0)
+    curriculum = create(scenario.curriculum, space, {**scenario.params, **scenario.params_of_size(n)}, seed=0)
     if scenario.prepare is not None:
-        scenario.prepare(curriculum, nothing, rng)
-    play(scenario, curriculum, n, 3, seconds)  # the first build and the first touch of memory, too
-    held = tracemalloc.get_traced_memory()[0]
+        scenario.prepare(curriculum, episodes(space.sample(1, rng), rng, agents=scenario.agents), rng)
+    play(scenario, curriculum, n, WARM_UP_ROUNDS)
+    return curriculum
+
+
+def bytes_per_task(scenario: Scenario, n: int) -> float:
+    """What a curriculum holds."""
+    tracemalloc.start()
+    held: Curriculum | None = prepare(scenario, n)
+    size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    return curriculum, held / n
+    del held
+    return size / n
 
 
-def arm(scenario: Scenario, curriculum: Curriculum, n: int, seconds: float, quick: bool) -> Arm:
-    """Runs of one scenario and size."""
-    # Twice as many draws as a distribution may be old, so that building it anew counts with its share.
-    rounds = 3 if quick else max(100, once_in_all_tasks(n) // 2 + 2, scenario.every(n) if scenario.learner else 0)
+def rounds_of_run(scenario: Scenario, n: int, quick: bool) -> int:
+    """How many rounds show what is done only now and then with its share."""
+    if quick:
+        return 3
+    oldest = n // 4 if n > EXACT_UP_TO else 0
+    return max(50, -(-oldest // BATCH), scenario.every(n) if scenario.learner else 0)
+
+
+def arm(scenario: Scenario, n: int, quick: bool) -> Arm:
+    """Runs of one scenario and size, each from the same state."""
+    curriculum = prepare(scenario, n)
+    state = curriculum.state_dict()
+    rounds = rounds_of_run(scenario, n, quick)
 
     def run() -> Run:
+        curriculum.load_state_dict(state)
+        play(scenario, curriculum, n, WARM_UP_ROUNDS)
         with Window() as window:
-            values = play(scenario, curriculum, n, rounds, seconds)
+            values = play(scenario, curriculum, n, rounds)
         return Run(values, window.noise)
 
     return Arm(str(n), run)
 
 
-def measure(scenario: Scenario, sizes: Sequence[int], options: Options) -> tuple[list[str], dict[str, Any], bool]:
-    """The row of a scenario, its figures, and whether it keeps the budget."""
-    seconds = options.arguments.seconds / options.rule.accepted
-    prepared = [prepare(scenario, n, seconds) for n in sizes]
-    arms = [arm(scenario, each, n, seconds, options.quick) for n, (each, _) in zip(sizes, prepared, strict=True)]
-    comparison = compare(arms, options.rule)
-    last = str(sizes[-1])
-    held = prepared[-1][1]
-    growth = comparison.ratio("cost_us", last, str(sizes[0]))
-    kept = (
-        comparison.spread(last, "cost_us").median < BUDGET_US and growth.median < BUDGET_GROWTH and held < BUDGET_BYTES
-    )
+@dataclass(frozen=True)
+class Measured:
+    """What came of one scenario."""
+
+    comparison: Comparison
+    bytes_per_task: float
+    worst_us: float
+    """The most that a task costs at any size."""
+    growth: float
+    """The largest growth from the smallest size to any other."""
+
+    @property
+    def within_budget(self) -> bool:
+        return self.worst_us < BUDGET_US and self.growth < BUDGET_GROWTH
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        figures = {"bytes_per_task": self.bytes_per_task, "worst_us": self.worst_us, "growth": self.growth}
+        return {**figures, "within_budget": self.within_budget, **self.comparison.to_json()}
+
+
+def measure(scenario: Scenario, sizes: Sequence[int], options: Options) -> Measured:
+    """Run all sizes of a scenario."""
+    names = [str(n) for n in sizes]
+    pairs = [(name, names[0]) for name in names[1:]]
+    comparison = options.compare([arm(scenario, n, options.quick) for n in sizes], pairs)
+    growths = [ratio.median for pair in pairs if (ratio := comparison.ratio("cost_us", *pair))]
+    worst = max(comparison.spread(name, "cost_us").median for name in names)
+    return Measured(comparison, bytes_per_task(scenario, sizes[-1]), worst, max(growths, default=1.0))
+
+
+def row(name: str, measured: Measured) -> list[str]:
+    """Its row of the table."""
+    comparison = measured.comparison
+    tilde = "" if comparison.is_complete(comparison.arms) else "~"
     cells = [
-        " + ".join(f"{comparison.spread(str(n), name).median:.2f}" for name in ("draw_us", "update_us")) for n in sizes
+        tilde + " + ".join(f"{comparison.spread(size, figure).median:.2f}" for figure in ("draw_us", "update_us"))
+        for size in comparison.arms
     ]
-    tilde = "~" if growth.noisy else ""
-    name = scenario.name if kept else f"{scenario.name} (over)"
-    row = [name, *(tilde + cell for cell in cells), f"{tilde}{growth.median:.1f}", f"{held:.0f}"]
-    figures = {"bytes_per_task": held, "growth": asdict(growth), "within_budget": kept, **comparison.to_json()}
-    return row, figures, kept
+    over = "" if measured.within_budget else " (over)"
+    return [name + over, *cells, f"{tilde}{measured.growth:.1f}", f"{measured.bytes_per_task:.0f}"]
 
 
 def run(options: Options) -> Result:
-    """Measure the scenarios, one after the other."""
+    """Measure the scenarios, one after the other, each in its share of the time."""
     only, sizes = options.arguments.only, options.arguments.sizes
     if options.quick:
         sizes = [100, 1_000]
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.curriculum in only]
-    measured = {scenario.name: measure(scenario, sizes, options) for scenario in chosen}
-    over = [name for name, (_, _, kept) in measured.items() if not kept]
+    measured = {
+        scenario.name: measure(scenario, sizes, options.share(1 / (len(chosen) - number)))
+        for number, scenario in enumerate(chosen)
+    }
+    over = [name for name, each in measured.items() if not each.within_budget]
     missing = sorted(set(names()) - {scenario.curriculum for scenario in SCENARIOS}) if not only else []
-    notes = [f"Not measured: {', '.join(missing)}"] if missing else []
-    figures = {name: each for name, (_, each, _) in measured.items()}
-    arms = [each for one in figures.values() for each in one["arms"].values()]
-    noisy = any(each["noisy"] for each in arms)
-    tries, discarded = (sum(each[name] for each in arms) for name in ("tries", "discarded"))
-    notes.append(
-        f"Runs: {tries} tries, {discarded} discarded.{' NOISY: ~ marks figures of all runs.' if noisy else ''}"
-    )
-    worst = max(each["arms"][str(sizes[-1])]["figures"]["cost_us"]["median"] for each in figures.values())
-    growth = max(each["growth"]["median"] for each in figures.values())
+    comparisons = [each.comparison for each in measured.values()]
+    tries = sum(len(each.runs(size)) for each in comparisons for size in each.arms)
+    counting = sum(len(each.accepted(size)) for each in comparisons for size in each.arms)
+    notes = [f"Not measured: {', '.join(missing)}."] if missing else []
+    notes.append(f"Runs: {tries} tries, {tries - counting} discarded.")
+    if incomplete := [each for each in comparisons if not each.is_complete(each.arms)]:
+        late = sum(each.out_of_time for each in incomplete)
+        notes.append(
+            f"Too few runs count in {len(incomplete)} rows, in {late} of them for want of time: the figures marked ~ "
+            "are of all runs."
+        )
+    worst, growth = max(each.worst_us for each in measured.values()), max(each.growth for each in measured.values())
     verdict = Verdict(
-        f"drawing and updating at {sizes[-1]:,} tasks, every built-in curriculum with a distribution",
-        f"under {BUDGET_US:.0f} us a task in batches of {BATCH:,}; from 1,000 tasks on the cost grows less than "
+        f"drawing and updating at {sizes[0]:,} to {sizes[-1]:,} tasks, every built-in curriculum with a distribution",
+        f"under {BUDGET_US:.0f} us a task in batches of {BATCH:,}; from {sizes[0]:,} tasks on the cost grows less than "
         f"{BUDGET_GROWTH:.0f} x",
         f"at most {number(worst)} us, growth at most {growth:.1f}; over: {', '.join(over) or 'none'}",
         not over,
-        noisy,
+        bool(incomplete),
     )
-    header = [f"CPU us a task, batches of {BATCH:,}", *(f"{n:,}: draw + update" for n in sizes), "growth", "bytes"]
+    header = [
+        f"CPU us a task, batches of {BATCH:,}",
+        *(f"{n:,}: draw + update" for n in sizes),
+        "growth, at most",
+        "bytes, curriculum alone",
+    ]
     question = "cost of drawing and updating a task, and bytes a task, by number of tasks"
-    rows = [row for row, _, _ in measured.values()]
-    return Result("curricula", question, header, rows, [verdict], notes, {"scenarios": figures})
+    rows = [row(name, each) for name, each in measured.items()]
+    data = {"scenarios": {name: each.to_json() for name, each in measured.items()}}
+    return Result("curricula", question, header, rows, [verdict], notes, data)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What only this program has."""
     parser.add_argument("--only", nargs="+", default=[], help="registered names; default: all")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="numbers of tasks, ascending")
-    parser.add_argument("--seconds", type=float, default=4.0, help="most CPU seconds for one size of one scenario")
 
 
 if __name__ == "__main__":

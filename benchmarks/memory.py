@@ -1,74 +1,113 @@
-"""Memory of a service by task and by environment: its whole process, not only the curriculum.
+"""Memory of a service a task, and an environment: its whole process, not only the curriculum.
 
     python -m benchmarks.memory [--quick] [--json FILE]
 
-The resident memory of a service after 30,000 episodes, and two of each environment, with 1,000 and with 1,000,000
-tasks, and with 64 and with 65,536 environments that hold a task. The difference by task is what the curriculum, its
-task space and the statistics hold, and what the allocator keeps of the arrays that come and go; the one by environment,
-what sessions and assignments do. `benchmarks.curricula` tells the curricula's part alone.
+Bytes a task: what a whole service process has resident with 1,000,000 tasks beyond what one with 1,000 has, by the
+number of tasks. Each run starts both, plays at least 16,000 episodes, which touch all that is allocated, has the
+learner speak of every task where the curriculum listens, and looks when all is answered. So it is the curriculum, its
+task space, the statistics, and what the allocator keeps of arrays that come and go. Once the service keeps nothing, and
+once it keeps all on disk and has written a snapshot; with 64 environments that hold a task, and with 65,536.
+
+Not here: the kinds of self-play, whose tasks are agents that a learner adds one by one, each as large as it is.
+`benchmarks.curricula` tells what curricula hold by themselves.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from benchmarks.harness import compare, process_arm
+from benchmarks.arms.memory import play
+from benchmarks.harness import Arm, Run
 from benchmarks.harness.program import Options, run_program
-from benchmarks.harness.results import Result, Verdict, number
+from benchmarks.harness.results import Result, Verdict, comparison_table, number
 
-ALGORITHMS = ("domain_randomization", "online_learning_progress")
+COLUMNS = {"few_mib": "MiB, 1,000 tasks", "many_mib": "MiB, 1,000,000 tasks", "bytes_per_task": "bytes a task"}
 BYTES_PER_TASK = 100.0
 
 
-def run(options: Options) -> Result:
-    """Run each curriculum with few and many tasks, few and many environments."""
-    few, many = options.count(1_000, 100), options.count(1_000_000, 10_000)
-    small, large = 64, options.count(65_536, 256)
-    episodes = options.count(30_000, 500)
-    corners = [(tasks, environments) for tasks in (few, many) for environments in (small, large)]
-    arms = [
-        process_arm(
-            f"{algorithm}, {tasks} tasks, {environments} environments",
-            "memory",
-            {
-                "tasks": tasks,
-                "environments": environments,
-                "algorithm": algorithm,
-                "episodes": max(episodes, 2 * environments),
-            },
-        )
-        for algorithm in ALGORITHMS
-        for tasks, environments in corners
-    ]
-    # What a process holds does not depend on who else runs.
-    comparison = compare(arms, replace(options.rule, foreign=float("inf"), steal=float("inf")))
+@dataclass(frozen=True)
+class Holder:
+    """A curriculum, and how it comes to know of every task."""
 
-    rows, by_task = [], []
-    for algorithm in ALGORITHMS:
-        rss = {
-            corner: comparison.spread(f"{algorithm}, {corner[0]} tasks, {corner[1]} environments", "rss_mib").median
-            for corner in corners
-        }
-        tasks = [(rss[many, size] - rss[few, size]) * 2**20 / (many - few) for size in (small, large)]
-        environments = [(rss[count, large] - rss[count, small]) * 2**20 / (large - small) for count in (few, many)]
-        by_task += tasks
-        rows.append([algorithm, *(number(rss[corner]) for corner in corners), *map(number, tasks + environments)])
+    algorithm: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    learner: str = ""
+
+
+HOLDERS = [
+    Holder("domain_randomization"),
+    Holder("online_learning_progress"),
+    Holder("learning_progress", learner="success_rates"),
+    Holder("omni", learner="success_rates"),
+    Holder("prioritized_level_replay", learner="scores"),
+]
+DURABLE = [HOLDERS[1], HOLDERS[-1]]
+MANY_ENVIRONMENTS = HOLDERS[:2]
+
+
+def run(options: Options) -> Result:
+    """Run each curriculum, volatile and durable, with few and many environments."""
+    small, large = 64, options.count(65_536, 256)
+    kinds = [
+        *((holder, False, small) for holder in HOLDERS),
+        *((holder, True, small) for holder in DURABLE),
+        *((holder, False, large) for holder in MANY_ENVIRONMENTS),
+    ]
+    if options.quick:
+        kinds = [kinds[0], kinds[len(HOLDERS) - 1], kinds[-2]]
+    arms = [_arm(holder, durable, environments, options) for holder, durable, environments in kinds]
+    # What a process holds does not depend on who else runs.
+    calm = replace(options, rule=replace(options.rule, foreign=float("inf"), steal=float("inf")))
+    comparison = calm.compare(arms)
+    header, rows, notes = comparison_table(comparison, COLUMNS)
+    worst = max((comparison.spread(arm.name, "bytes_per_task") for arm in arms), key=lambda each: each.median)
+    over = [arm.name for arm in arms if comparison.spread(arm.name, "bytes_per_task").median >= BYTES_PER_TASK]
     verdict = Verdict(
         "memory",
         f"under {BYTES_PER_TASK:.0f} bytes a task, whatever the number of environments",
-        f"{number(max(by_task))} bytes a task of the whole service",
-        max(by_task) < BYTES_PER_TASK,
+        f"at most {number(worst.median)} bytes a task of the whole service; over: {', '.join(over) or 'none'}",
+        not over,
     )
-    header = [
-        "",
-        *(f"MiB: {tasks:,} tasks, {environments:,} envs" for tasks, environments in corners),
-        *(f"bytes/task, {size:,} envs" for size in (small, large)),
-        *(f"bytes/env, {count:,} tasks" for count in (few, many)),
+    few, many = (
+        comparison.spread(_name(HOLDERS[0], False, environments), "few_mib").median for environments in (small, large)
+    )
+    notes += [
+        f"Bytes an environment that holds a task, with 1,000 tasks: {number((many - few) * 2**20 / (large - small))}.",
+        "Foreign CPU does not matter here: every run counts.",
     ]
-    question = "resident memory of a whole service that has played"
-    notes = ["Foreign CPU does not matter here: every run counts."]
+    question = "resident memory of a whole service that has played, and how it grows from 1,000 to 1,000,000 tasks"
     return Result("memory", question, header, rows, [verdict], notes, comparison.to_json())
 
 
+def _name(holder: Holder, durable: bool, environments: int) -> str:
+    return f"{holder.algorithm}, {environments:,} environments{', durable' if durable else ''}"
+
+
+def _arm(holder: Holder, durable: bool, environments: int, options: Options) -> Arm:
+    """Both sizes, one beside the other."""
+    name = _name(holder, durable, environments)
+    counts = options.count(1_000, 100), options.count(1_000_000, 10_000)
+    work: dict[str, Any] = {
+        "environments": environments,
+        "algorithm": holder.algorithm,
+        "episodes": max(options.count(16_000, 500), 2 * environments),
+        "params": holder.params,
+        "learner": holder.learner,
+        "durable": durable,
+    }
+
+    def run() -> Run:
+        with ThreadPoolExecutor(len(counts)) as pool:
+            few, many = pool.map(lambda tasks: play(tasks=tasks, **work), counts)
+        mib = few.values["rss_mib"], many.values["rss_mib"]
+        per_task = (mib[1] - mib[0]) * 2**20 / (counts[1] - counts[0])
+        return Run({"few_mib": mib[0], "many_mib": mib[1], "bytes_per_task": per_task}, many.noise)
+
+    return Arm(name, run)
+
+
 if __name__ == "__main__":
-    run_program(__doc__, run, accepted=1, max_rounds=1)
+    run_program(__doc__, run, max_rounds=3)

@@ -1,1 +1,1 @@
-"""The arms that run in processes of their own: each a program that reads parameters and ends in ``arm_main``."""
+"""What runs in an arm; most are programs that run in processes of their own: read parameters, end in ``arm_main``."""

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.harness import Run, Window
+from benchmarks.harness import Run, Window, rss_bytes
 
 WARM_UP_SECONDS = 0.5
 
@@ -110,7 +110,6 @@ def play_in_processes(
     seconds: float,
     *,
     random_actions: bool = False,
-    meanwhile: Callable[[], None] = lambda: None,
     after: Callable[[Sequence[Played]], None] = lambda results: None,
 ) -> Run:
     """One environment in each of some forked processes; CPU and time of all of them, and of what they use.
@@ -120,7 +119,6 @@ def play_in_processes(
         processes: how many.
         seconds: to measure.
         random_actions: whether actions are random, with the process's number as the seed.
-        meanwhile: called about ten times a second here, as a learner would.
         after: called with all that was played, after the environments were closed.
     """
     context = multiprocessing.get_context("fork")
@@ -138,9 +136,8 @@ def play_in_processes(
         ours.send(start_at)
     time.sleep(max(0.0, start_at - time.monotonic()))
     with Window() as window:
-        while (left := start_at + seconds - time.monotonic()) > 0:
-            meanwhile()
-            time.sleep(min(0.1, left))
+        time.sleep(max(0.0, start_at + seconds - time.monotonic()))
+        memory = [rss_bytes(worker.pid or 0) for worker in workers]
     results = [ours.recv() for ours, _ in pipes]
     for ours, _ in pipes:
         ours.send("close")
@@ -150,7 +147,8 @@ def play_in_processes(
     for worker in workers:
         worker.kill()
         worker.join()
-    return figures(results, window)
+    run = figures(results, window)
+    return Run({**run.values, "client_rss_mib": float(np.median(memory)) / 2**20}, run.noise)
 
 
 def _worker(pipe: Connection, make_env: Callable[[int], gym.Env], number: int, seconds: float, random: bool) -> None:

@@ -25,8 +25,13 @@ def run_load(
         check: called at the end with the number of episodes sent.
     """
     load = Load(settings)
-    idle = rss_bytes(server_pid)
-    opening = load.start()
+    idle, opened = rss_bytes(server_pid), 0
+
+    def look() -> None:
+        nonlocal opened
+        opened = rss_bytes(server_pid)
+
+    load.start(look)
     time.sleep(min(WARM_UP_SECONDS, 3 * seconds))
     with Window() as window:
         before, cpu, start = load.answered(), process_cpu_seconds(server_pid), time.monotonic()
@@ -37,22 +42,27 @@ def run_load(
     if told.errors:
         raise RuntimeError(f"{len(told.errors)} sessions failed: {told.errors[0]}")
     check(told.sent)
-    at, latency = told.latencies.T
-    latency = latency[(at >= start) & (at < end)]
+    due, latency = told.latencies.T
+    batches = int(((due + latency >= start) & (due + latency < end)).sum())
+    of_window = latency[(due >= start) & (due < end)]
+    if not len(of_window):  # nobody was answered: the wait was at least this long
+        of_window = np.array([end - start])
     episodes = int(each.sum())
     return Run(
         {
             "episodes_per_s": episodes / (end - start),
-            "batches_per_s": len(latency) / (end - start),
+            "batches_per_s": batches / (end - start),
+            "cpu_us_per_episode": window.noise.cpu_seconds / max(1, episodes) * 1e6,
             "server_cpu_us_per_episode": cpu / max(1, episodes) * 1e6,
-            "latency_p50_ms": float(np.percentile(latency, 50)) * 1e3,
-            "latency_p99_ms": float(np.percentile(latency, 99)) * 1e3,
-            "latency_max_ms": float(latency.max()) * 1e3,
+            "server_cpu_us_per_batch": cpu / max(1, batches) * 1e6,
+            "latency_p50_ms": float(np.percentile(of_window, 50)) * 1e3,
+            "latency_p99_ms": float(np.percentile(of_window, 99)) * 1e3,
+            "latency_max_ms": float(of_window.max()) * 1e3,
             "fewest_over_median_episodes": float(each.min() / max(1.0, np.median(each))),
             "most_over_median_episodes": float(each.max() / max(1.0, np.median(each))),
             "silent_sessions": float((each == 0).sum()),
-            "opening_s": opening,
             "idle_rss_mib": idle / 2**20,
+            "opened_rss_mib": opened / 2**20,
             "rss_mib": rss / 2**20,
             "peak_rss_mib": peak_rss_bytes(server_pid) / 2**20,
         },

@@ -11,23 +11,18 @@ from benchmarks.harness.service import CURRICULUM, ServiceProcess, scratch
 def run(
     sessions: int,
     rows: int,
-    in_flight: int,
     seconds: float,
-    tasks: int = 1_000,
-    pause: float = 0.0,
+    in_flight: int = 1,
+    every: float = 0.0,
     processes: int = 1,
+    tasks: int = 1_000,
     algorithm: str = "domain_randomization",
 ) -> Run:
     """Load a service; every episode that was sent must have been counted."""
-    with scratch() as directory, ServiceProcess(directory) as service, service.client() as client:
+    with scratch() as directory, ServiceProcess(directory) as service:
         service.create(tasks, algorithm)
-
-        def check(sent: int) -> None:
-            if (counted := client.summary().num_episodes) != sent:
-                raise RuntimeError(f"{sent} episodes were sent, and {counted} counted")
-
-        settings = LoadSettings(service.target, CURRICULUM, sessions, rows, in_flight, pause, processes)
-        return run_load(settings, service.pid, seconds, check)
+        settings = LoadSettings([service.target], [CURRICULUM], sessions, rows, in_flight, every, processes)
+        return run_load(settings, service.pid, seconds, service.check_episodes)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What all benchmarks share: arms in processes of their own, run in turn; noise of the machine; tables and JSON.
 
-A program makes arms (``process_arm``, or ``Arm`` around a function that returns a ``Run``), hands them to ``compare``
-with a ``Rule``, and makes a ``Result`` of the ``Comparison``. An arm measures between ``Window.__enter__`` and
+A program makes arms (``process_arm``, or ``Arm`` around a function that returns a ``Run``), hands them to
+``Options.compare``, and makes a ``Result`` of the ``Comparison``. An arm measures between ``Window.__enter__`` and
 ``__exit__`` alone, so that neither imports nor connections count.
 """
 

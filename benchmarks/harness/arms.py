@@ -36,6 +36,8 @@ class Arm:
     run: Callable[[], Run]
     missing: str = ""
     """Why it cannot be run here; empty where it can."""
+    is_baseline: bool = False
+    """Whether it is what ours is compared with: where it fails, ours is told without it."""
 
 
 class ArmFailedError(RuntimeError):
@@ -50,6 +52,7 @@ def process_arm(
     python: Path | None = None,
     prefix: Sequence[str] = (),
     missing: str = "",
+    is_baseline: bool = False,
     timeout: float = 180.0,
 ) -> Arm:
     """An arm that is ``python -m module`` for each run: a program that ends in ``arm_main``.
@@ -61,13 +64,14 @@ def process_arm(
         python: the interpreter; None: this one.
         prefix: a command that runs the interpreter, such as one that makes a network namespace.
         missing: why it cannot be run here.
+        is_baseline: whether it is what ours is compared with.
         timeout: seconds after which a run has failed.
     """
     command = [*prefix, str(python or sys.executable), "-m", f"benchmarks.arms.{module}"]
-    return Arm(name, lambda: _run_process(name, command, params, timeout), missing)
+    return Arm(name, lambda: _run_process(command, params, timeout), missing, is_baseline)
 
 
-def _run_process(name: str, command: Sequence[str], params: Mapping[str, Any], timeout: float) -> Run:
+def _run_process(command: Sequence[str], params: Mapping[str, Any], timeout: float) -> Run:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command,
@@ -82,13 +86,15 @@ def _run_process(name: str, command: Sequence[str], params: Mapping[str, Any], t
     try:
         out, err = process.communicate(json.dumps(params), timeout)
     except subprocess.TimeoutExpired as error:
-        raise ArmFailedError(f"{name}: no result within {timeout:.0f} s") from error
+        raise ArmFailedError(f"no result within {timeout:.0f} s") from error
     finally:
         with contextlib.suppress(ProcessLookupError):  # what it left behind, and all of it when it did not end
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if process.returncode != 0:
-        raise ArmFailedError(f"{name}: exit code {process.returncode}\n{err[-4000:]}")
+        raise ArmFailedError(f"exit code {process.returncode}\n{err[-4000:]}")
+    if not out.strip():
+        raise ArmFailedError(f"it ended without a result\n{err[-4000:]}")
     result = json.loads(out.splitlines()[-1])
     return Run(result["values"], Noise(**result["noise"]))
 

@@ -8,6 +8,7 @@ import multiprocessing
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -18,9 +19,17 @@ from syllabus_service.server import Server
 from syllabus_service.store import SqliteStore
 
 
+@dataclass(frozen=True)
+class BothServer:
+    """Where it is."""
+
+    target: str
+    pid: int
+
+
 @contextlib.contextmanager
-def both_server(data_dir: Path | None) -> Iterator[str]:
-    """Its target. The curricula are kept in ``data_dir``, or nowhere."""
+def both_server(data_dir: Path | None) -> Iterator[BothServer]:
+    """Such a server. The curricula are kept in ``data_dir``, or nowhere."""
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     target = f"unix:{directory / 'socket'}"
     context = multiprocessing.get_context("spawn")
@@ -29,7 +38,7 @@ def both_server(data_dir: Path | None) -> Iterator[str]:
     process.start()
     ours.recv()
     try:
-        yield target
+        yield BothServer(target, process.pid or 0)
     finally:
         process.kill()
         process.join()

@@ -1,8 +1,9 @@
 """Load: many sessions in a few processes, each with a connection and a stream of its own, on the raw protocol.
 
-A session keeps a number of batches in flight. The answer to a batch brings tasks; the next batch reports an episode of
-each and asks for as many again, at once or after a pause. What is sent is built from the answer, so the load is no
-faster than what a client could say; its columns are those of a client.
+A session either keeps a number of batches in flight, so that it sends the next when one was answered, or sends on a
+fixed schedule, whatever is answered. The answer to a batch brings tasks; a batch after it reports an episode of each
+and asks for as many again. What is sent is built from answers, so it is no more than what a client could say; its
+columns are those of a client.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -22,8 +23,10 @@ import numpy as np
 
 from syllabus_client.wire import curriculum_pb2 as pb
 from syllabus_client.wire.codec import to_tensor
+from syllabus_service.limits import Limits
 
 _OPEN_SECONDS = 120.0
+_MOST_OWED = Limits().max_unacknowledged_batches
 _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", -1),
@@ -40,11 +43,11 @@ class Exchange(Protocol):
     def opening(self) -> bytes | None:
         """The first message, which is answered by one; None: there is none."""
 
-    def first(self) -> bytes:
-        """A batch that only asks for tasks."""
+    def batch(self) -> tuple[bytes, int]:
+        """The next batch, and its episodes: of the oldest answer that was not reported on, none where there is none."""
 
-    def following(self, answer: bytes) -> tuple[bytes, int, int]:
-        """The batch that follows an answer; its episodes; the episodes that were answered."""
+    def answered(self, answer: bytes) -> int:
+        """Take an answer; returns the episodes that were answered."""
 
 
 class MetricsExchange:
@@ -54,8 +57,9 @@ class MetricsExchange:
 
     def __init__(self, curriculum: str, session_id: str, rows: int) -> None:
         self._curriculum, self._session_id, self._rows = curriculum, session_id, rows
-        self._sequence = 0
+        self._sequence = self._acknowledged = 0
         self._sent: dict[int, int] = {}
+        self._tasks: deque[pb.TaskBatch] = deque()
         rng = np.random.default_rng(0)
         self._columns = pb.EpisodeBatch(
             episode_return=to_tensor(rng.random(rows)),
@@ -64,60 +68,81 @@ class MetricsExchange:
             env_id=to_tensor(np.arange(rows)),
         )
 
-    def opening(self) -> bytes:
+    def opening(self) -> bytes | None:
         opening = pb.OpenSession(curriculum=self._curriculum, session_id=self._session_id)
         return pb.StreamMetricsRequest(open=opening).SerializeToString()
 
-    def first(self) -> bytes:
-        return self._message(pb.MetricsBatch(num_tasks=self._rows), 0, 0)
+    def batch(self) -> tuple[bytes, int]:
+        batch, episodes = pb.MetricsBatch(num_tasks=self._rows), 0
+        if self._tasks:
+            tasks, episodes = self._tasks.popleft(), self._rows
+            batch.episodes.CopyFrom(self._columns)
+            batch.episodes.assignment_id.CopyFrom(tasks.assignment_id)
+            batch.episodes.task.CopyFrom(tasks.task)
+        self._sequence += 1
+        self._sent[self._sequence] = episodes
+        message = pb.SessionBatch(sequence=self._sequence, acknowledged_sequence=self._acknowledged, batch=batch)
+        return pb.StreamMetricsRequest(batch=message).SerializeToString(), episodes
 
-    def following(self, answer: bytes) -> tuple[bytes, int, int]:
+    def answered(self, answer: bytes) -> int:
         reply = pb.StreamMetricsResponse.FromString(answer).reply
         if reply.rejections or reply.curriculum_error:
             raise RuntimeError(f"rows were not counted: {len(reply.rejections)}, {reply.curriculum_error}")
-        batch = pb.MetricsBatch(episodes=self._columns, num_tasks=self._rows)
-        batch.episodes.assignment_id.CopyFrom(reply.tasks.assignment_id)
-        batch.episodes.task.CopyFrom(reply.tasks.task)
-        answered = self._sent.pop(reply.sequence)
-        return self._message(batch, self._rows, reply.sequence), self._rows, answered
+        return self._took(reply)
 
-    def _message(self, batch: pb.MetricsBatch, episodes: int, acknowledged: int) -> bytes:
-        self._sequence += 1
-        self._sent[self._sequence] = episodes
-        message = pb.SessionBatch(sequence=self._sequence, acknowledged_sequence=acknowledged, batch=batch)
-        return pb.StreamMetricsRequest(batch=message).SerializeToString()
+    def _took(self, reply: pb.BatchReply) -> int:
+        self._tasks.append(reply.tasks)
+        self._acknowledged = reply.sequence
+        return self._sent.pop(reply.sequence)
+
+
+class BuildingEchoExchange(MetricsExchange):
+    """MetricsExchange with an echo that answers with ``reply``: what its side of the messages costs the load."""
+
+    method = "/benchmark.Echo/Stream"
+
+    def opening(self) -> bytes | None:
+        return None
+
+    def _took(self, reply: pb.BatchReply) -> int:
+        self._tasks.append(reply.tasks)
+        return self._rows
 
 
 class EchoExchange:
-    """As many bytes up and down as MetricsExchange with that many rows, and nothing in them."""
+    """As many bytes up and down as MetricsExchange with that many rows, and nothing done with them."""
 
     method = "/benchmark.Echo/Stream"
 
     def __init__(self, curriculum: str, session_id: str, rows: int) -> None:
         self._request, self._rows = bytes(request_size(rows)), rows
 
-    def opening(self) -> None:
+    def opening(self) -> bytes | None:
         return None
 
-    def first(self) -> bytes:
-        return self._request
+    def batch(self) -> tuple[bytes, int]:
+        return self._request, self._rows
 
-    def following(self, answer: bytes) -> tuple[bytes, int, int]:
-        return self._request, self._rows, self._rows
+    def answered(self, answer: bytes) -> int:
+        return self._rows
 
 
 def request_size(rows: int) -> int:
     """Bytes of a batch of MetricsExchange."""
-    answer = pb.StreamMetricsResponse(reply=pb.BatchReply(sequence=1, tasks=_tasks(rows)))
     exchange = MetricsExchange("benchmark", "session", rows)
-    exchange.first()
-    return len(exchange.following(answer.SerializeToString())[0])
+    exchange.batch()
+    exchange.answered(_reply(rows, sequence=1))
+    return len(exchange.batch()[0])
 
 
-def reply_size(rows: int) -> int:
-    """Bytes of its answer."""
-    reply = pb.BatchReply(sequence=10_000, tasks=_tasks(rows), position=1_000_000)
-    return len(pb.StreamMetricsResponse(reply=reply).SerializeToString())
+def reply(rows: int) -> bytes:
+    """Such as the answer to it."""
+    return _reply(rows, sequence=10_000)
+
+
+def _reply(rows: int, sequence: int) -> bytes:
+    answer = pb.BatchReply(sequence=sequence, tasks=_tasks(rows), position=1_000_000)
+    return pb.StreamMetricsResponse(reply=answer).SerializeToString()
 
 
 def _tasks(rows: int) -> pb.TaskBatch:
@@ -133,16 +158,18 @@ def _tasks(rows: int) -> pb.TaskBatch:
 class LoadSettings:
     """What load there is."""
 
-    target: str
-    curriculum: str
+    targets: Sequence[str]
+    """Servers; sessions take turns between them."""
+    curricula: Sequence[str]
+    """Sessions of one server take turns between them."""
     sessions: int
     """In all processes together."""
     rows: int
     """Episodes of a batch."""
-    in_flight: int
-    """Batches of a session without an answer."""
-    pause: float = 0.0
-    """Seconds between an answer and the batch that follows it; then ``in_flight`` is 1."""
+    in_flight: int = 1
+    """Batches of a session without an answer, where each is sent when one was answered."""
+    every: float = 0.0
+    """Seconds from one batch of a session to its next, on a schedule that waits for no answer; 0: as ``in_flight``."""
     processes: int = 1
     exchange: type[Any] = MetricsExchange
     name: str = "load"
@@ -156,7 +183,7 @@ class Told:
     sent: int
     """Episodes that were sent; all were answered."""
     latencies: np.ndarray
-    """float64 (n, 2): when an answer came (time.monotonic), and seconds since its batch was ready to be sent."""
+    """float64 (n, 2): when each batch was due (time.monotonic), and the seconds from then to its answer."""
     errors: Sequence[str] = ()
 
 
@@ -177,22 +204,20 @@ class Load:
             arguments = (theirs, settings, number, self._answered)
             self._children.append((context.Process(target=_child, args=arguments, daemon=True), ours))
 
-    def start(self) -> float:
-        """Open all sessions; returns how many seconds that took, from the first to the last."""
+    def start(self, opened: Callable[[], None] = lambda: None) -> None:
+        """Open all sessions, call ``opened``, and let them begin."""
         for child, _ in self._children:
             child.start()
         for _, pipe in self._children:
             pipe.recv()  # it has imported what it needs
-        started = time.monotonic()
         for _, pipe in self._children:
             pipe.send("open")
         for _, pipe in self._children:
             if error := pipe.recv():
                 raise RuntimeError(f"the load did not start: {error}")
-        seconds = time.monotonic() - started
+        opened()
         for _, pipe in self._children:
             pipe.send("go")
-        return seconds
 
     def answered(self) -> np.ndarray:
         """int64 (sessions,): episodes of each session that the service has acknowledged so far."""
@@ -249,15 +274,19 @@ class _Session:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self._exchange: Exchange = settings.exchange(
-            settings.curriculum, f"{settings.name}-{self.number}", settings.rows
-        )
+        turn, place = divmod(self.number, len(settings.targets))
+        self._target = settings.targets[place]
+        curriculum = settings.curricula[turn % len(settings.curricula)]
+        self._exchange: Exchange = settings.exchange(curriculum, f"{settings.name}-{self.number}", settings.rows)
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue()
-        self._ready_at: deque[float] = deque()
+        self._due: deque[float] = deque()
+        self._owed: asyncio.Queue[float | None] = asyncio.Queue()
+        self._num_owed = 0
+        self._no_more = False
         self._stopped = asyncio.Event()
 
     async def open(self) -> None:
-        self._channel = grpc.aio.insecure_channel(self.settings.target, options=_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
         await asyncio.wait_for(self._channel.channel_ready(), _OPEN_SECONDS)
         self._call = self._channel.stream_stream(self._exchange.method)()
         if (opening := self._exchange.opening()) is not None:
@@ -269,39 +298,60 @@ class _Session:
 
     async def run(self) -> None:
         """Until all is answered after ``stop``."""
-        writing = asyncio.create_task(self._write())
+        beside = [asyncio.create_task(self._write()), asyncio.create_task(self._begin())]
         try:
-            await self._pause(self.settings.pause * (self.number % 97) / 97)  # they do not all begin in one moment
-            for _ in range(self.settings.in_flight):
-                self._put(self._exchange.first(), 0)
-            while self._ready_at:
+            while (due := await self._owed.get()) is not None:
                 answer = await self._call.read()
                 if answer is grpc.aio.EOF:
                     raise RuntimeError(f"the stream ended: {await self._call.code()} {await self._call.details()}")
                 now = time.monotonic()
-                self.latencies.append((now, now - self._ready_at.popleft()))
-                message, episodes, answered = self._exchange.following(answer)
-                self.answered[self.number] += answered
-                await self._pause(self.settings.pause)
-                if not self._stopped.is_set():
-                    self._put(message, episodes)
+                self.latencies.append((due, now - due))
+                self.answered[self.number] += self._exchange.answered(answer)
+                self._num_owed -= 1
+                if not self.settings.every and not self._stopped.is_set():
+                    self._due.append(now)
+                self._send_due()
         finally:
-            writing.cancel()
+            for task in beside:
+                task.cancel()
 
     async def close(self) -> None:
         await self._channel.close()
 
-    def _put(self, message: bytes, episodes: int) -> None:
-        self._ready_at.append(time.monotonic())
-        self.sent += episodes
-        self._outbox.put_nowait(message)
+    async def _begin(self) -> None:
+        """Say when batches are due that wait for no answer and, once stopped, that no more will be."""
+        every = self.settings.every
+        if every:
+            due = time.monotonic() + every * (self.number % 97) / 97  # they do not all begin in one moment
+            while not await self._stopped_before(due):
+                self._due.append(due)
+                self._send_due()
+                due += every
+        else:
+            self._due.extend([time.monotonic()] * self.settings.in_flight)
+            self._send_due()
+            await self._stopped.wait()
+        self._no_more = True
+        self._send_due()
+
+    def _send_due(self) -> None:
+        """Send what is due, as far as the service allows; what must wait here is late from when it was due."""
+        while self._due and self._num_owed < _MOST_OWED:
+            message, episodes = self._exchange.batch()
+            self._owed.put_nowait(self._due.popleft())
+            self._num_owed += 1
+            self.sent += episodes
+            self._outbox.put_nowait(message)
+        if self._no_more and not self._due:
+            self._owed.put_nowait(None)
 
     async def _write(self) -> None:
         """Apart from reading: where flow control stops it, answers are read on."""
         while True:
             await self._call.write(await self._outbox.get())
 
-    async def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), seconds)
+    async def _stopped_before(self, moment: float) -> bool:
+        """Wait until then."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), max(0.0, moment - time.monotonic()))
+        return self._stopped.is_set()

@@ -16,6 +16,7 @@ _PANELS = (
     ("wait_p50_us", "wait of reset(), p50, us (less is better)"),
     ("cpu_us_per_episode", "CPU, us an episode (less is better)"),
 )
+_NONE = dict.fromkeys(("median", "low", "high"), float("nan"))
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
 
 
@@ -51,27 +52,36 @@ def plot_main_job(arms: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_growth(curves: Mapping[str, Any], path: Path) -> None:
-    """One column a curve; rows: episodes a second, waits, memory of the service; both axes logarithmic.
+    """One column a curve; rows: episodes a second, waits, CPU, memory; both axes logarithmic; shaded: min to max.
 
     Args:
         curves: of the result ``growth``, by name.
         path: a PNG.
     """
-    rows = ("episodes/s", "wait, us: p50, p99 dashed", "RSS of the service, MiB")
+    rows = ("episodes/s", "wait, us: p50, p99 dashed", "CPU, us an episode", "RSS, MiB: service, client dashed")
+    lines = (
+        ("episodes_per_s", 0, "-"),
+        ("wait_p50_us", 1, "-"),
+        ("wait_p99_us", 1, "--"),
+        ("cpu_us_per_episode", 2, "-"),
+        ("service_rss_mib", 3, "-"),
+        ("client_rss_mib", 3, "--"),
+    )
     figure, axes = plt.subplots(
-        len(rows), len(curves), figsize=(2.6 * len(curves), 6), layout="constrained", sharex="col", squeeze=False
+        len(rows), len(curves), figsize=(2.6 * len(curves), 8), layout="constrained", sharex="col", squeeze=False
     )
     for column, (name, curve) in enumerate(curves.items()):
         arms = dict.fromkeys(point["arm"] for point in curve["points"])
         for colour, arm in zip(_COLOURS, arms, strict=False):
             points = [point for point in curve["points"] if point["arm"] == arm]
             at = [point["at"] for point in points]
-            lines = (("episodes_per_s", 0, "-"), ("wait_p50_us", 1, "-"), ("wait_p99_us", 1, "--"), ("rss_mib", 2, "-"))
             for value, row, style in lines:
+                spreads = [point.get(value, _NONE) for point in points]
+                low, high = ([each[end] for each in spreads] for end in ("low", "high"))
+                medians = [each["median"] for each in spreads]
                 label = arm if row == 0 else None
-                axes[row][column].plot(
-                    at, [point[value] for point in points], style, marker=".", color=colour, label=label
-                )
+                axes[row][column].plot(at, medians, style, marker=".", color=colour, label=label)
+                axes[row][column].fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
         for row in range(len(rows)):
             axes[row][column].set_xscale("log")
             axes[row][column].set_yscale("log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -71,40 +72,65 @@ def result_of_json(content: Mapping[str, Any]) -> Result:
     return Result(**{**content, "verdicts": [Verdict(**each) for each in content["verdicts"]]})
 
 
+def failed_result(program: str, why: str) -> Result:
+    """That a program did not come to its end."""
+    verdict = Verdict(program, "it comes to its end", f"it failed: {brief(why)}", False)
+    return Result(
+        program, "it failed", ["", "why"], [[f"{program} failed", brief(why)]], [verdict], [], {"failed": why}
+    )
+
+
+def brief(why: str) -> str:
+    """The first line of an error and, where it goes on, the last, which is what a traceback ends in."""
+    lines = [line.strip() for line in why.strip().splitlines()] or ["no reason was told"]
+    return lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1][:200]}"
+
+
+def all_of(*conditions: bool | None) -> bool | None:
+    """Whether all hold: False where one does not, else None where one could not be measured."""
+    if False in conditions:
+        return False
+    return None if None in conditions else True
+
+
 def comparison_table(
-    comparison: Comparison, columns: Mapping[str, str], baseline: str | None = None, ratio_of: str | None = None
+    comparison: Comparison, columns: Mapping[str, str], ratio_of: str | None = None
 ) -> tuple[list[str], list[list[str]], list[str]]:
     """Header, rows and notes of a comparison: one row an arm, ``median (low to high)`` of each figure.
 
     Args:
         comparison: the runs.
         columns: heading by name of the figure.
-        baseline: the arm that others are divided by; None: no column of ratios.
-        ratio_of: the figure of that column.
+        ratio_of: the figure whose ratio to the baseline is told of each pair; None: no column of ratios.
     """
     header = ["", *columns.values()]
-    has_ratio = baseline in comparison.runs and ratio_of is not None
+    pairs = {arm: baseline for arm, baseline in comparison.pairs if comparison.neighbours(arm, baseline)}
+    has_ratio = bool(pairs) and ratio_of is not None
     if has_ratio:
-        header.append(f"{columns[ratio_of]}, / {baseline}")
+        baselines = set(pairs.values())
+        header.append(f"{columns[ratio_of]}, / {baselines.pop() if len(baselines) == 1 else 'baseline'}")
     rows = []
-    for arm in comparison.runs:
+    for arm in comparison.arms:
         row = [arm, *(spread_text(comparison.spread(arm, name)) for name in columns)]
         if has_ratio:
-            row.append("" if arm == baseline else spread_text(comparison.ratio(ratio_of, arm, baseline)))
+            ratio = comparison.ratio(ratio_of, arm, pairs[arm]) if arm in pairs else None
+            row.append(spread_text(ratio) if ratio else "")
         rows.append(row)
     return header, rows, run_notes(comparison)
 
 
 def run_notes(comparison: Comparison) -> list[str]:
-    """What could not be run, how many runs there were, and whether the machine was too noisy."""
+    """What could not be run, how many runs there were, and whether the machine was too noisy, or the time too short."""
     notes = [f"{name}: not run: {why}." for name, why in comparison.skipped.items()]
-    counted = ", ".join(
-        f"{arm} {len(runs)} tries, {len(runs) - len(comparison.accepted(arm))} discarded"
-        for arm, runs in comparison.runs.items()
-    )
-    notes.append(f"Runs: {counted}.")
-    if any(comparison.is_noisy(arm) for arm in comparison.runs):
-        notes.append("NOISY: too few runs count; the figures marked ~ are of all runs.")
+    notes += [f"{name}: {len(each)} runs failed: {brief(each[-1])}." for name, each in comparison.failures.items()]
+    tries = {arm: len(comparison.runs(arm)) for arm in comparison.arms}
+    counted = {arm: f"{n} tries, {n - len(comparison.accepted(arm))} discarded" for arm, n in tries.items()}
+    alike = set(counted.values())
+    each = ", ".join(f"{arm} {what}" for arm, what in counted.items())
+    notes.append(f"Runs: {each if len(alike) > 1 else f'each {alike.pop()}'}.")
+    if not comparison.is_complete(comparison.arms):
+        why = "for want of time" if comparison.out_of_time else "the machine was too noisy"
+        notes.append(f"Too few runs count ({why}): the figures marked ~ are of all runs.")
     return notes
 
 
@@ -114,9 +140,11 @@ def spread_text(spread: Spread) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands separated."""
-    if value != value or value in (float("inf"), float("-inf")):
-        return str(value)
+    """Three significant digits, thousands separated; an en dash for NaN, which is what was not measured."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "never" if value > 0 else "-inf"
     if abs(value) >= 100:
         digits = len(str(int(abs(value))))
         return f"{round(value, 3 - digits):,.0f}"

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,7 +23,13 @@ from benchmarks.harness.arms import ROOT
 from syllabus_client import CurriculumClient, DiscreteTaskSpace
 
 CURRICULUM = "benchmark"
-_COMMAND = [sys.executable, "-c", "from syllabus_service.cli import main; main(prog_name='syllabus-service')"]
+_MAIN = """
+from benchmarks.harness.named_threads import name_threads
+from syllabus_service.cli import main
+name_threads()
+main(prog_name='syllabus-service')
+"""
+_COMMAND = [sys.executable, "-c", _MAIN]
 _START_SECONDS = 60.0
 
 
@@ -78,7 +85,7 @@ class ServiceProcess:
     def start(self) -> None:
         """Start the process, and return at once."""
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen([*_COMMAND, *self._arguments], stdout=log, stderr=log)
+            self._process = subprocess.Popen([*_COMMAND, *self._arguments], stdout=log, stderr=log, cwd=ROOT)
 
     def kill(self) -> None:
         """End the process as ``kill -9`` does."""
@@ -119,14 +126,23 @@ class ServiceProcess:
             if "le" not in sample.labels
         }
 
-    def create(self, num_tasks: int, algorithm: str = "domain_randomization") -> None:
+    def create(
+        self, num_tasks: int, algorithm: str = "domain_randomization", params: Mapping[str, Any] | None = None
+    ) -> None:
         """Create the curriculum that benchmarks use, named CURRICULUM."""
         with self.client() as client:
-            client.create(algorithm, DiscreteTaskSpace(num_tasks), seed=0)
+            client.create(algorithm, DiscreteTaskSpace(num_tasks), dict(params or {}), seed=0)
 
     def client(self) -> CurriculumClient:
         """The learner's handle."""
         return CurriculumClient(self.target, curriculum=CURRICULUM)
+
+    def check_episodes(self, sent: int) -> None:
+        """Raise RuntimeError unless so many episodes of the curriculum have been counted."""
+        with self.client() as client:
+            counted = client.summary().num_episodes
+        if counted != sent:
+            raise RuntimeError(f"{sent} episodes were sent, and {counted} counted")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
