@@ -14,8 +14,9 @@ LISTEN ?= 127.0.0.1:50051
 WORKERS ?= 2
 # make bench: for example BENCH_FLAGS='--only main_job ingest'.
 BENCH_FLAGS ?=
+BENCH_RAY = $(if $(wildcard .venv-ray/ready),.venv-ray/ready,.venv-bench-ray/ready)
 
-.PHONY: help demo test test-ray test-libraries test-syllabus lint format proto proto-check proto-release serve bench bench-growth flamegraph test-bench soak chart image test-image test-hosts clean
+.PHONY: help demo test test-ray test-libraries test-syllabus lint format proto proto-check proto-release serve bench bench-growth bench-ray flamegraph test-bench soak chart image test-image test-hosts clean
 .PHONY: lint-style lint-types lint-imports lint-image
 
 help:  ## This list
@@ -25,9 +26,11 @@ help:  ## This list
 .venv/ready: EXTRAS := dev
 .venv-ray/ready: EXTRAS := dev,ray,rllib
 .venv-libraries/ready: EXTRAS := dev,libraries
-.venv-syllabus/ready: EXTRAS := dev,syllabus
+.venv-syllabus/ready: EXTRAS := dev,bench
+# Ray for the benchmarks where there is no .venv-ray: without RLlib and what it trains with.
+.venv-bench-ray/ready: EXTRAS := dev,ray
 .venv-chart/ready: EXTRAS := dev,chart
-.venv/ready .venv-ray/ready .venv-libraries/ready .venv-syllabus/ready .venv-chart/ready: %/ready: pyproject.toml
+.venv/ready .venv-ray/ready .venv-bench-ray/ready .venv-libraries/ready .venv-syllabus/ready .venv-chart/ready: %/ready: pyproject.toml
 	@test -x $*/bin/python || $(PYTHON) -m venv $*
 	@$*/bin/pip install $(PIP_FLAGS) -e '.[$(EXTRAS)]'
 	@touch $@
@@ -96,16 +99,19 @@ proto-release: .venv/ready  ## Freeze the contract: what proto-check compares ag
 serve: .venv/ready  ## A service on loopback, or on LISTEN=
 	@$(BIN)/syllabus-service serve --listen $(LISTEN)
 
-bench: .venv/ready  ## The budget, measured beside what else there is: tables, benchmarks/results, the docs (15 minutes; more where the machine is noisy)
-	-@$(MAKE) --no-print-directory --keep-going .venv-syllabus/ready .venv-ray/ready
+bench: .venv/ready  ## The budget, measured beside what else there is: tables, benchmarks/results, the docs (15 minutes, once the environments are there)
+	-@$(MAKE) --no-print-directory --keep-going .venv-syllabus/ready $(BENCH_RAY)
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
 
-bench-growth: .venv/ready  ## Curves: environments, processes, sessions, tasks, episode length
+bench-growth: .venv/ready  ## Curves: environments, processes, sessions, tasks, episode length (20 minutes)
 	-@$(MAKE) --no-print-directory .venv-syllabus/ready
 	$(BIN)/python -m benchmarks --growth $(BENCH_FLAGS)
 
+bench-ray: .venv/ready  ## What front doors and actors on Ray cost (5 minutes)
+	-@$(MAKE) --no-print-directory $(BENCH_RAY)
+	$(BIN)/python -m benchmarks --only ray_front_doors $(BENCH_FLAGS)
+
 flamegraph: .venv/ready  ## Where a client's and a service's time goes, as pictures by py-spy
-	@$(BIN)/pip install $(PIP_FLAGS) -e '.[bench]'
 	$(BIN)/python -m benchmarks.flamegraph
 
 test-bench: .venv/ready  ## Every benchmark as a smoke run
@@ -133,4 +139,4 @@ test-hosts: .venv/ready  ## A cluster on hosts of its own, in network namespaces
 	  sh -c 'ip link set lo up && $(BIN)/python -m pytest -m hosts tests/hosts; exit $$?'; fi
 
 clean:  ## Remove what was built
-	rm -rf .venv .venv-chart .venv-ray .venv-libraries .venv-syllabus .venv-proto build dist *.egg-info demo-output .image-base
+	rm -rf .venv .venv-chart .venv-ray .venv-bench-ray .venv-libraries .venv-syllabus .venv-proto build dist *.egg-info demo-output .image-base
