@@ -8,6 +8,8 @@ an episode.
 
 from __future__ import annotations
 
+import argparse
+
 import torch
 from torch import nn
 from torch.distributions import Categorical
@@ -19,19 +21,27 @@ from syllabus_service.curricula import create
 GAMMA = 0.95
 
 
-def main(episodes: int = 60, seed: int = 1) -> list[float]:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What to train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+def main(args: argparse.Namespace) -> list[float]:
     """Train; return the summed reward of each episode."""
-    torch.manual_seed(seed)
+    torch.manual_seed(args.seed)
     torch.set_num_threads(1)  # for networks as small as these
     progress = {"curriculum": {"algorithm": "online_learning_progress"}, "possible_agents": Pursuit().possible_agents}
-    shared = create("multi_agent_shared", DiscreteTaskSpace(EVADERS), progress, seed=seed)
+    shared = create("multi_agent_shared", DiscreteTaskSpace(EVADERS), progress, seed=args.seed)
     curriculum, task_queue, _ = make_multiprocessing_curriculum(shared)
     env = PettingZooSyncWrapper(Pursuit(), task_queue)
     policy = nn.Sequential(nn.Flatten(), nn.Linear(7 * 7 * 3, 64), nn.Tanh(), nn.Linear(64, 5))
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.003)
     sums = []
-    for episode in range(episodes):
-        observations, _ = env.reset(seed=seed + episode)
+    for episode in range(args.episodes):
+        observations, _ = env.reset(seed=args.seed + episode)
         steps = []
         while env.agents:
             agents = list(env.agents)
@@ -56,4 +66,4 @@ def main(episodes: int = 60, seed: int = 1) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    main(parse())

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import torch
 from torch.distributions import Categorical
 from torch.utils.data import DataLoader
@@ -17,8 +19,17 @@ PROMPTS, GROUP = 32, 8  # prompts in a step, and rollouts of each
 PARAMS = {"update_interval": 3200, "topk": 100, "learnable_prob": 0.5}
 
 
-def main(steps: int = 150, seed: int = 1) -> list[float]:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What to train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+def main(args: argparse.Namespace) -> list[float]:
     """Train; return the rewards of all rollouts."""
+    steps, seed = args.steps, args.seed
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # for networks as small as these
     dataset, policy = Products(), Policy()
@@ -46,4 +57,4 @@ def main(steps: int = 150, seed: int = 1) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    main(parse())

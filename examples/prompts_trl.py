@@ -8,6 +8,7 @@ TRL sends a note of its use.)
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from typing import Any
 
@@ -41,7 +42,14 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
 
 
-def main(steps: int = 60) -> tuple[list[float], list[dict[str, float]]]:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What to train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--steps", type=int, default=60)
+    return parser.parse_args(arguments)
+
+
+def main(args: argparse.Namespace) -> tuple[list[float], list[dict[str, float]]]:
     """Train; return the rewards of all rollouts, and the trainer's log."""
     set_seed(1)
     dataset, tokenizer = make_dataset(), make_tokenizer()
@@ -52,8 +60,9 @@ def main(steps: int = 60) -> tuple[list[float], list[dict[str, float]]]:
 
     def is_right(completions: list[str], answer: list[str], index: list[int], **_: Any) -> list[float]:
         rewards = [float(said.strip() == expected) for said, expected in zip(completions, answer, strict=True)]
-        sampler.report(index, rewards)
-        seen.extend(rewards)
+        if trainer.model.training:  # evaluate() asks for rewards, too
+            seen.extend(rewards)
+            sampler.report(index, rewards)
         return rewards
 
     with tempfile.TemporaryDirectory() as directory:
@@ -62,28 +71,31 @@ def main(steps: int = 60) -> tuple[list[float], list[dict[str, float]]]:
             processing_class=tokenizer,
             reward_funcs=is_right,
             train_dataset=dataset,
+            eval_dataset=dataset.select(range(0, len(dataset), 12)),
             args=GRPOConfig(
                 output_dir=directory,
-                max_steps=steps,
+                max_steps=args.steps,
                 per_device_train_batch_size=BATCH,
+                per_device_eval_batch_size=BATCH,
                 num_generations=GROUP,
                 max_completion_length=1,
                 learning_rate=0.003,
                 use_cpu=True,
                 bf16=False,
                 report_to="none",
-                logging_steps=steps // 4,
+                logging_steps=max(1, args.steps // 4),
                 save_strategy="no",
                 disable_tqdm=True,
             ),
         )
         trainer._get_train_sampler = lambda dataset=None: sampler
         trainer.train()
+        print(f"evaluation: reward {trainer.evaluate()['eval_reward']:.2f}")
     sampler.close()
     curriculum.close()
     return seen, [log for log in trainer.state.log_history if "reward" in log]
 
 
 if __name__ == "__main__":
-    for entry in main()[1]:
+    for entry in main(parse())[1]:
         print(f"step {entry['step']}: reward {entry['reward']:.2f}")

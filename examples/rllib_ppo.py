@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune.registry import register_env
 
@@ -26,11 +28,18 @@ def make_config() -> PPOConfig:
     )
 
 
-def main(iterations: int = 5) -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What to train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=5)
+    return parser.parse_args(arguments)
+
+
+def main(args: argparse.Namespace) -> None:
     """Train, and print how it goes."""
     curriculum = make_ray_curriculum(create("online_learning_progress", task_space(), seed=1))
     algo = make_config().build_algo()
-    for _ in range(iterations):
+    for _ in range(args.iterations):
         results = algo.train()
         print(results["training_iteration"], results["env_runners"]["episode_return_mean"])
         curriculum.log_metrics(results, step=results["training_iteration"])
@@ -40,4 +49,4 @@ def main(iterations: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parse())

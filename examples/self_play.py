@@ -9,6 +9,7 @@ paper, scissors is an AEC environment; PettingZoo's own conversion makes a paral
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import pettingzoo
@@ -83,12 +84,23 @@ class AgainstOpponent(PettingZooTaskWrapper[str, Any, int]):
         return {self.learner: columns[self.learner]}
 
 
-def main(stages: int = 10, games: int = 40, seed: int = 1) -> list[float]:
-    """Play; return the mean return of each stage's last games."""
-    torch.manual_seed(seed)
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """How long to play."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument(
+        "--stages", type=int, default=10, help="after each of which the learner is stored as an opponent"
+    )
+    parser.add_argument("--games", type=int, default=40, help="of a stage")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+def main(args: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """Play; return the mean return of each stage's last games, and the return of each game."""
+    torch.manual_seed(args.seed)
     torch.set_num_threads(1)  # for networks as small as these
     curriculum, task_queue, _ = make_multiprocessing_curriculum(
-        create("fictitious_self_play", DiscreteTaskSpace(OPPONENTS), seed=seed)
+        create("fictitious_self_play", DiscreteTaskSpace(OPPONENTS), seed=args.seed)
     )
     policy = Policy()
     with torch.no_grad():
@@ -98,9 +110,9 @@ def main(stages: int = 10, games: int = 40, seed: int = 1) -> list[float]:
     )
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.1)
     means, returns = [], []
-    for stage in range(stages):
+    for stage in range(args.stages):
         curriculum.add_agent(save(policy.state_dict()))
-        for _ in range(games):
+        for _ in range(args.games):
             observations, _ = env.reset()
             losses, total = [], 0.0
             while env.agents:
@@ -114,7 +126,7 @@ def main(stages: int = 10, games: int = 40, seed: int = 1) -> list[float]:
             torch.stack(losses).mean().backward()
             optimizer.step()
             returns.append(total)
-        means.append(sum(returns[-games // 2 :]) / (games // 2))
+        means.append(sum(returns[-args.games // 2 :]) / (args.games // 2))
         print(f"stage {stage}: {stage + 1} opponents, mean return {means[-1]:+.1f} of {len(losses)} rounds")
     env.close()
     statistics = curriculum.statistics()
@@ -123,8 +135,8 @@ def main(stages: int = 10, games: int = 40, seed: int = 1) -> list[float]:
     print("summed returns:", sum(returns), "counted:", count * mean)
     print("opponents that were met:", len(statistics.tasks.tasks))
     curriculum.close()
-    return means
+    return means, returns
 
 
 if __name__ == "__main__":
-    main()
+    main(parse())

@@ -19,7 +19,8 @@ class CurriculumSampler:
 
     The task with index i is row i of the dataset. ``batch_size`` prompts are drawn when the first of them is wanted, so
     with a DataLoader without workers they are drawn after all that was reported before; each worker of a DataLoader
-    holds ``prefetch_factor`` batches that were drawn earlier. A prompt may be drawn again within an epoch.
+    holds ``prefetch_factor`` batches that were drawn earlier, and accelerate, and so TRL, takes one ahead. A prompt may
+    be drawn again within an epoch.
 
     **What it yields**, for ``batch_size=2, group_size=3, repeat_count=2`` and a draw of prompts 5 and 8::
 

@@ -36,12 +36,17 @@ def kept_curricula(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def check_ledger(curriculum: CurriculumClient, episode_returns: Sequence[float]) -> None:
     """The service counted these episodes, each once; it has handed out several tasks, and all of them came back."""
+    check_totals(curriculum, len(episode_returns), float(np.sum(episode_returns)), float(np.std(episode_returns)))
+
+
+def check_totals(curriculum: CurriculumClient, count: int, total: float, spread: float) -> None:
+    """``check_ledger``, of a library that tells no single returns: their number, sum and standard deviation."""
     statistics, summary = curriculum.statistics(), curriculum.summary()
-    assert len(episode_returns) > 0
-    assert statistics.total.num_episodes.tolist() == [len(episode_returns)]
-    assert statistics.tasks.num_episodes.sum() == len(episode_returns)
-    np.testing.assert_allclose(statistics.total.return_mean * len(episode_returns), np.sum(episode_returns), rtol=1e-5)
-    np.testing.assert_allclose(statistics.total.return_std, np.std(episode_returns), rtol=1e-4, atol=1e-6)
+    assert count > 0
+    assert statistics.total.num_episodes.tolist() == [count]
+    assert statistics.tasks.num_episodes.sum() == count
+    np.testing.assert_allclose(statistics.total.return_mean * count, total, rtol=1e-5)
+    np.testing.assert_allclose(statistics.total.return_std, spread, rtol=1e-4, atol=1e-6)
     assert len(statistics.tasks.tasks) > 1
     assert summary.num_assignments == summary.num_episodes + summary.num_abandoned
     assert summary.num_open_assignments == 0

@@ -2,12 +2,38 @@
 
 import gymnasium as gym
 import numpy as np
+import pytest
 
+from examples.cartpole_lengths import LENGTHS, PoleLength
 from examples.crafter_worlds import CrafterWorld
 from examples.minigrid_levels import FlatView, MiniGridLevel
+from examples.pettingzoo_pursuit import EVADERS, Pursuit
 from syllabus_client import DiscreteTaskSpace, MultiProcessingSyncWrapper, make_multiprocessing_curriculum
 from syllabus_service.curricula import create
 from tests.libraries.ledger import check_ledger
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_task_is_the_length_of_the_pole_that_falls(length):
+    env = PoleLength(gym.make("CartPole-v1"))
+    env.reset(seed=1, new_task=length)
+    assert env.unwrapped.length == length
+    assert env.unwrapped.polemass_length == env.unwrapped.masspole * length
+    after = [env.step(1)[0] for _ in range(3)][-1]
+    env.reset(seed=1, new_task=0.7)
+    assert [env.step(1)[0] for _ in range(3)][-1][3] != after[3]  # the pole turns at another speed
+
+
+@pytest.mark.parametrize("evaders", EVADERS)
+def test_a_task_of_pursuit_is_how_many_there_are_to_catch(evaders):
+    env = Pursuit()
+    observations, _ = env.reset(seed=1, new_task=evaders)
+    assert env.task == evaders
+    assert env.unwrapped.env.n_evaders == evaders
+    assert env.unwrapped.env.evader_layer.n_agents() == evaders
+    # The third layer of what a pursuer sees, of the field around it, is the evaders.
+    assert max(seen[..., 2].sum() for seen in observations.values()) <= evaders
+    env.close()
 
 
 def test_a_minigrid_task_is_a_level():

@@ -12,5 +12,5 @@ def test_the_tasks_change_and_every_episode_is_counted_once_with_the_returns_of_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with kept_curricula(pettingzoo_shared, monkeypatch) as kept:
-        sums = pettingzoo_shared.main(episodes=12)
+        sums = pettingzoo_shared.main(pettingzoo_shared.parse(["--episodes", "12"]))
         check_ledger(kept[0], sums)

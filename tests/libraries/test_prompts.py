@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +60,7 @@ def check_the_examples_ledger(curriculum: CurriculumClient, rewards: list[float]
 
 def test_grpo_learns_and_each_rollout_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with kept_curricula(prompts_grpo, monkeypatch) as kept:
-        rewards = prompts_grpo.main(steps=100)
+        rewards = prompts_grpo.main(prompts_grpo.parse(["--steps", "100"]))
         check_the_examples_ledger(kept[0], rewards)
     assert sum(rewards[-2560:]) > 3 * sum(rewards[:2560])
 
@@ -64,10 +68,21 @@ def test_grpo_learns_and_each_rollout_is_counted_once(monkeypatch: pytest.Monkey
 def test_trls_trainer_runs_what_the_curriculum_draws_and_each_rollout_is_counted_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    drawn = []
+
+    class Watched(CurriculumSampler):
+        def report(self, indices: list[int], rewards: list[float]) -> None:
+            drawn.append(kept[0].summary().num_assignments // 8)
+            super().report(indices, rewards)
+
+    monkeypatch.setattr(prompts_trl, "CurriculumSampler", Watched)
     with kept_curricula(prompts_trl, monkeypatch) as kept:
-        rewards, log = prompts_trl.main(steps=20)
+        rewards, log = prompts_trl.main(prompts_trl.parse(["--steps", "16"]))
         check_the_examples_ledger(kept[0], rewards)
-    assert len(rewards) == 20 * 64
+    assert len(rewards) == 16 * 64  # and not those of the evaluation
+    # accelerate has the next batch before it hands out one, but for the last of an epoch, which has 12: prompts are
+    # drawn before the batch that comes before theirs is reported.
+    assert drawn == [step if step == 12 else step + 1 for step in range(1, 17)]
     assert np.mean([entry["reward"] for entry in log]) == pytest.approx(np.mean(rewards), abs=1e-6)
 
 
@@ -108,6 +123,56 @@ def test_a_stateful_data_loader_goes_on_in_the_middle_of_an_epoch(learner: Curri
         sizes = [len(rows["index"]) for rows in loader]
         assert sizes == [6] * (len(loader) - 5)
         assert [len(rows["index"]) for rows in loader] == [6] * len(loader)
+
+
+def verl_sampler_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> type[CurriculumSampler]:
+    """The class on the page, with no more of verl than the interface that it is written to."""
+
+    class AbstractCurriculumSampler(torch.utils.data.Sampler[int]):
+        """As in verl.experimental.dataset.sampler: made of data and configuration, and told of each batch."""
+
+        def __init__(self, data_source: object, data_config: object) -> None:
+            raise NotImplementedError
+
+        def update(self, batch: object) -> None:
+            raise NotImplementedError
+
+    for name in ("verl", "verl.experimental", "verl.experimental.dataset"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    module = types.ModuleType("verl.experimental.dataset.sampler")
+    module.AbstractCurriculumSampler = AbstractCurriculumSampler
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    page = (Path(__file__).parents[2] / "docs/libraries.md").read_text()
+    (block,) = re.findall(
+        r"^```python notrun\n(from syllabus_client.*?class VerlSampler.*?)^```", page, re.DOTALL | re.M
+    )
+    names: dict[str, type[CurriculumSampler]] = {}
+    exec(block, names)
+    return names["VerlSampler"]
+
+
+def test_the_sampler_for_verl_draws_prompts_once_and_is_told_every_rollout_of_a_batch(
+    learner: CurriculumClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYLLABUS_TARGET", learner.target.address)
+    monkeypatch.setenv("SYLLABUS_CURRICULUM", "prompts")
+    sampler = verl_sampler_of_the_docs(monkeypatch)(Products(), types.SimpleNamespace(train_batch_size=5))
+    with sampler:
+        for rows in itertools.islice(DataLoader(Products(), batch_size=5, sampler=sampler), 2):
+            # What the trainer makes of it: each prompt 8 times, the score on the last token, rows as objects.
+            index = np.repeat(rows["index"].numpy(), 8).astype(object)
+            scores = torch.zeros(40, 6)
+            scores[:, -1] = torch.arange(40) % 2
+            sampler.update(
+                batch=types.SimpleNamespace(non_tensor_batch={"index": index}, batch={"token_level_scores": scores})
+            )
+        sampler.flush()
+        assert learner.summary().num_assignments == 10
+        assert learner.summary().num_open_assignments == 0
+        statistics = learner.statistics()
+        assert statistics.total.num_episodes.tolist() == [80]
+        assert statistics.total.return_mean.tolist() == [0.5]
+        assert (statistics.tasks.num_episodes % 8 == 0).all()
 
 
 def rank(number: int, world: int, directory: str, target: str) -> None:

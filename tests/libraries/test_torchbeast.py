@@ -53,3 +53,9 @@ def test_a_learner_that_sees_its_own_policy_learns():
         batch = {"observation": observation, "action": action, "policy_logits": logits, "reward": reward, "done": done}
         torchbeast_impala.learn(model, optimizer, batch, args)
     assert model(observation)[0].softmax(-1)[0, 0, 1] > 0.9
+
+
+def test_it_learns():
+    args = torchbeast_impala.parse(["--num-actors", "2", "--total-steps", "60000"])
+    episode_returns = torchbeast_impala.main(args)
+    assert np.mean(episode_returns[-100:]) > 1.2 * np.mean(episode_returns[:100])
