@@ -62,6 +62,11 @@ class ServiceProcess:
         self._running().wait()
         self._process = None
 
+    def wait(self, timeout: float) -> None:
+        """Wait until the process has ended, by whoever's hand."""
+        self._running().wait(timeout)
+        self._process = None
+
     def restart(self) -> None:
         """``kill -9``, and start on the same data."""
         self.kill()
