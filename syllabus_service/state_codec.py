@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 _MAGIC = b"SYLB"
-_VERSION = 1
+# 2: a kept answer's fingerprint is of every k-th byte of a large payload, which a program of version 1 would take for
+# another's; games of self-play are counted in narrow types. What version 1 has saved is read as well.
+_VERSION = 2
 _PREFIX = struct.Struct("<4sHIQ")  # magic, version, crc32 of what follows, length of the header
 _KINDS = "biufc?"
 

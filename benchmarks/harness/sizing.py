@@ -8,7 +8,7 @@ from benchmarks.harness.results import Result, markdown_table, number
 
 _SESSIONS = 1_000
 """Of the program ``sessions``."""
-_BATCH_EVERY = (0.2, 1.1)
+_BATCH_EVERY = (0.3, 1.1)
 """Seconds from one batch of a machine to its next: as clients are by default, and with a ``max_latency`` of 1 s."""
 _RATES = (10.0, 1.0, 0.1)
 """Batches a second of one session."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from syllabus_service.state_codec import CorruptStateError, decode_state, encode_state
+from syllabus_service.state_codec import CorruptStateError, StateVersionError, decode_state, encode_state
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float64, np.float32, np.int64, np.uint32, np.bool_, np.uint8]),
@@ -71,3 +73,12 @@ def test_what_cannot_be_saved_is_named():
 
 def test_numpy_scalars_come_back_as_arrays_without_dimensions():
     assert decode_state(encode_state(np.float32(0.25))).item() == 0.25
+
+
+def test_what_the_version_before_has_saved_is_read_and_a_later_one_is_refused_by_its_number():
+    data = encode_state({"task": 3})
+    version = struct.unpack_from("<H", data, 4)[0]
+    assert version > 1
+    assert decode_state(data[:4] + struct.pack("<H", version - 1) + data[6:]) == {"task": 3}
+    with pytest.raises(StateVersionError, match=f"version {version + 1}.*up to {version}"):
+        decode_state(data[:4] + struct.pack("<H", version + 1) + data[6:])
