@@ -18,7 +18,7 @@ from syllabus_service.curricula.prioritized_level_replay import PrioritizedLevel
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Hyperparameters; their defaults solve the default environment."""
+    """Hyperparameters. With the defaults, one seed of two learned to reach the default environment's goals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--env-id", default="MiniGrid-SimpleCrossingS9N1-v0")
     parser.add_argument("--total-timesteps", type=int, default=200_000)

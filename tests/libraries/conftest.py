@@ -14,6 +14,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when TRL is imported: it would send a
 # Whether torch is there says whether the extra is: the tests import their libraries at the top, as programs do.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
 
+if importlib.util.find_spec("wandb"):  # TRL imports it; its temporary directories are not what a test leaves behind
+    import wandb  # noqa: F401
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this directory carries the marker."""
