@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 
@@ -112,7 +114,7 @@ class _Pairs:
 
     def insertion_points(self, keys: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """int64 (k,): how many pairs are smaller than each of the pairs given."""
-        low = np.searchsorted(self.keys, keys, side="left")
+        low = self._search(keys, "left")
         if len(self.keys) == 0:
             return low
         tied = np.flatnonzero((low < len(self.keys)) & (self.keys[np.minimum(low, len(self.keys) - 1)] == keys))
@@ -120,7 +122,7 @@ class _Pairs:
             return low
         # Among equal keys, a binary search for all of them at once by index.
         first = low[tied]
-        last = np.searchsorted(self.keys, keys[tied], side="right")
+        last = self._search(keys[tied], "right")
         wanted = indices[tied]
         while (open_ := first < last).any():
             middle = (first + last) // 2
@@ -129,6 +131,13 @@ class _Pairs:
             last = np.where(open_ & ~smaller, middle, last)
         low[tied] = first
         return low
+
+    def _search(self, keys: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+        """``np.searchsorted``, in ascending order of the keys: in any other, each search waits for memory anew."""
+        order = np.argsort(keys)
+        found = np.empty(len(keys), dtype=np.int64)
+        found[order] = np.searchsorted(self.keys, keys[order], side=side)
+        return found
 
     def find(self, keys: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """int64 (k,): the place of each pair, -1 where it isn't there."""
