@@ -15,6 +15,7 @@ from typing import Any
 
 import cloudpickle
 
+from syllabus_service.allocator import give_large_arrays_back
 from syllabus_service.curricula import Curriculum
 from syllabus_service.engine import LocalEngine
 from syllabus_service.logs import configure_logs
@@ -49,6 +50,7 @@ def main(header: dict[str, Any]) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's business: workers still report after a Ctrl-C
     configure_logs("console", "warning")
+    give_large_arrays_back()
     try:
         curriculum = cloudpickle.loads(sys.stdin.buffer.read(header["size"]))
         asyncio.run(_serve_until_over(curriculum, header))

@@ -13,6 +13,7 @@ import click
 import structlog
 
 from syllabus_service.addresses import AddressError
+from syllabus_service.allocator import give_large_arrays_back
 from syllabus_service.authorization import Authorizer
 from syllabus_service.config import ConfigError
 from syllabus_service.engine import LocalEngine
@@ -210,6 +211,7 @@ def serve_command(
     if engine_name == "ray" and not is_elsewhere:
         raise click.UsageError("--engine ray needs --store postgresql://..., which actors on any node can reach")
     configure_logs(log_format, log_level, with_trace_ids=trace_endpoint is not None)
+    give_large_arrays_back()
     limits = replace(Limits(), max_message_bytes=max_message_mib << 20)
 
     def open_the_store() -> Store | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from syllabus_service.allocator import give_large_arrays_back
 from syllabus_service.authorization import Authorizer
 from syllabus_service.commands import Command, check_name
 from syllabus_service.engine import LocalEngine, store_refusals
@@ -63,6 +64,7 @@ class CurriculumActor:
 
     def __init__(self, name: str, source: Stored | Given) -> None:
         configure_logs("json", "info" if isinstance(source, Stored) else "warning")
+        give_large_arrays_back()
         self._name = check_name(name, "name")
         self._source = source
         self._settings = source.settings if isinstance(source, Stored) else ""
