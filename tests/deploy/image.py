@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,13 +110,15 @@ class Container:
                 ["unshare", "--mount", "--net", "sh", "-ec", "\n".join(steps)], stdout=log, stderr=log
             )
 
-    def run(self, *command: str, user: int = _USER, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run another process beside it, as kubelet's exec does."""
+    def run(
+        self, *command: str, user: int = _USER, timeout: float = 60.0, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run another process beside it, as kubelet's exec does; ``variables`` are its own, beside the image's."""
         enter = ["nsenter", f"--target={self.process.pid}", "--mount", "--net", "--root", "--wd"]
         enter += [f"--setuid={user}", f"--setgid={user}"]
-        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        settings = [f"{name}={value}" for name, value in {**self.environment, **(variables or {})}.items()]
         return subprocess.run(
-            [*enter, "env", "-i", *variables, *command], capture_output=True, text=True, timeout=timeout, check=False
+            [*enter, "env", "-i", *settings, *command], capture_output=True, text=True, timeout=timeout, check=False
         )
 
     @property
